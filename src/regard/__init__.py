@@ -1,0 +1,1 @@
+"""regard: attention you can build, train, see and check."""

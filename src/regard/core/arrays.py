@@ -1,0 +1,91 @@
+"""Which library an array belongs to, and the little that each library does in its own way."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_jax_namespace, is_numpy_namespace, is_torch_namespace
+
+from regard.errors import DtypeError, ShapeError
+
+Array = Any
+Namespace = Any
+
+
+def namespace(*arrays: Array) -> Namespace:
+    """The functions of the library that all these arrays belong to: NumPy's, PyTorch's, JAX's or CuPy's."""
+    try:
+        return array_namespace(*arrays)
+    except TypeError as error:
+        kinds = ", ".join(sorted({f"{type(array).__module__}.{type(array).__name__}" for array in arrays}))
+        raise DtypeError(
+            f"All arrays must come from one library. Got {kinds}; convert them to one."
+        ) from error
+
+
+def is_array(thing: Any) -> bool:
+    return hasattr(thing, "dtype") and hasattr(thing, "shape")
+
+
+def as_array(where: str, name: str, thing: Any) -> Array:
+    """An array as it is; nested lists of numbers become NumPy's."""
+    if is_array(thing):
+        return thing
+    try:
+        return np.asarray(thing)
+    except ValueError as error:
+        raise ShapeError(
+            f"{where}: the nested lists of {name} differ in length; every row needs the same."
+        ) from error
+
+
+def beside(array: Array, other: Array) -> Array:
+    """The array, or if it is NumPy's the same numbers in the library and on the device of ``other``."""
+    if type(array) is type(other):
+        return array
+    xp = namespace(other)
+    if is_numpy_namespace(xp) or not isinstance(array, np.ndarray):
+        namespace(array, other)
+        return array
+    # A copy, because PyTorch warns when it is handed memory that nobody may write to.
+    return xp.asarray(array, device=device(other), copy=True)
+
+
+def calm(xp: Namespace) -> AbstractContextManager[Any]:
+    """Compute without NumPy's warnings about infinities, and without PyTorch's autocast, which would round the scores."""
+    if is_numpy_namespace(xp):
+        return np.errstate(invalid="ignore", over="ignore")
+    if is_torch_namespace(xp):
+        return _without_autocast()
+    return nullcontext()
+
+
+def _without_autocast() -> AbstractContextManager[Any]:
+    import torch
+
+    for kind in ("cpu", "cuda"):
+        if torch.is_autocast_enabled(kind):
+            return torch.autocast(kind, enabled=False)
+    return nullcontext()
+
+
+def constant(array: Array) -> Array:
+    """The same numbers, through which no gradient passes."""
+    xp = namespace(array)
+    if is_torch_namespace(xp):
+        return array.detach()
+    if is_jax_namespace(xp):
+        import jax
+
+        return jax.lax.stop_gradient(array)
+    return array
+
+
+def surely(condition: Array) -> bool:
+    """Whether the condition is known to hold: False where a transformation (`jax.jit`, `torch.vmap`) knows no numbers yet."""
+    try:
+        return bool(condition)
+    except (TypeError, RuntimeError):
+        return False

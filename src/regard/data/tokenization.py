@@ -1,0 +1,199 @@
+"""Text to tokens and back: subwords (BPE), words or characters, learned from the user's own text.
+
+Training and the file format (`tokenizer.json`) are Hugging Face's `tokenizers`; source and target share one vocabulary.
+Subwords and words keep the space before them as ``▁``, so that joining the tokens gives the text back, and punctuation
+stands on its own unless ``split_punctuation`` is off, as it should be for text that is tokenised already.
+
+Source of byte-pair encoding for words: Sennrich, Haddow and Birch 2016, arXiv:1508.07909.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from regard.errors import RunError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+TokenizerKind = Literal["bpe", "word", "character"]
+
+PAD, UNKNOWN, START, END = range(4)
+SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
+SPACE = "▁"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text as tokens: their ids, and how each is spelt; an unknown one as it stood in the text."""
+
+    ids: list[int]
+    tokens: list[str]
+
+    @property
+    def unknown(self) -> int:
+        """How many tokens the vocabulary does not hold."""
+        return self.ids.count(UNKNOWN)
+
+
+class Tokenizer:
+    """One vocabulary for source and target. Made by `train` or `load`.
+
+    Args:
+        backend: a `tokenizers.Tokenizer` whose first four tokens are `SPECIAL_TOKENS`.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        backend.encode_special_tokens = True  # «</s>» in somebody's text is text
+        self.backend = backend
+        vocabulary = backend.get_vocab()
+        self.tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+        layout = json.loads(backend.to_str())
+        self.characters: bool = layout["decoder"] is not None and layout["decoder"]["type"] == "Fuse"
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        kind: TokenizerKind = "bpe",
+        *,
+        vocabulary: int = 8000,
+        split_punctuation: bool = True,
+    ) -> Tokenizer:
+        """Learn a vocabulary from texts.
+
+        Args:
+            texts: source and target texts alike.
+            kind: "bpe" for subwords, "word", or "character".
+            vocabulary: at most this many tokens, the four special ones among them.
+            split_punctuation: whether a punctuation mark is a token of its own.
+        """
+        backend, trainer = _untrained(kind, vocabulary, split_punctuation)
+        backend.train_from_iterator(texts, trainer)
+        return cls(backend)
+
+    @classmethod
+    def load(cls, path: Path) -> Tokenizer:
+        """Read a `tokenizer.json`.
+
+        Raises:
+            RunError: the file is missing, cut short, or not made by regard.
+        """
+        import tokenizers
+
+        try:
+            text = path.read_text(encoding="utf-8")
+            backend = tokenizers.Tokenizer.from_str(text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{path}: the tokenizer cannot be read ({error}). Train again, or restore the file.") from None
+        except Exception:  # the library raises plain Exception
+            raise RunError(f"{path}: not a whole tokenizer. Train again, or restore the file.") from None
+        if [backend.id_to_token(i) for i in range(4)] != list(SPECIAL_TOKENS):
+            raise RunError(f"{path}: its first tokens are not {' '.join(SPECIAL_TOKENS)}; regard did not make it.")
+        return cls(backend)
+
+    def save(self, path: Path) -> None:
+        """Write a `tokenizer.json`."""
+        path.write_text(self.backend.to_str(pretty=True), encoding="utf-8")
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Cut texts into tokens, without start and end."""
+        return [self._encoded(text, e) for text, e in zip(texts, self.backend.encode_batch(list(texts)), strict=True)]
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens' ids alone, which is what training needs."""
+        return [[_known(i) for i in e.ids] for e in self.backend.encode_batch_fast(list(texts))]
+
+    def _encoded(self, text: str, encoding: tokenizers.Encoding) -> Encoded:
+        ids = [_known(i) for i in encoding.ids]
+        tokens = [
+            self._spelt(text, *span) if i == UNKNOWN else token
+            for i, token, span in zip(ids, encoding.tokens, encoding.offsets, strict=True)
+        ]
+        return Encoded(ids, tokens)
+
+    def _spelt(self, text: str, begin: int, end: int) -> str:
+        """An unknown token as its text, with the mark of a space where one stands before it."""
+        word = text[begin:end]
+        if self.characters:
+            return word
+        after_space = begin == 0 or text[begin - 1].isspace() or word[:1].isspace()
+        whole_word = isinstance(self.backend.model, _word_level())
+        return SPACE + word.strip() if after_space and whole_word else word.strip()
+
+    def join(self, tokens: Sequence[str]) -> str:
+        """The text that tokens spell."""
+        text = "".join(tokens)
+        return text if self.characters else text.replace(SPACE, " ").strip()
+
+    def words(self, tokens: Sequence[str], *, at_spaces_only: bool = False) -> list[int]:
+        """Which word each token is part of, counted from 0.
+
+        A word begins at a space, and before and after a punctuation mark unless ``at_spaces_only``. With a tokenizer of
+        characters each is a word of its own.
+        """
+        numbers: list[int] = []
+        for position, token in enumerate(tokens):
+            before = tokens[position - 1] if position else None
+            begins = before is None or self.characters or self._begins_word(token, before, at_spaces_only)
+            numbers.append((numbers[-1] if numbers else -1) + begins)
+        return numbers
+
+    @staticmethod
+    def _begins_word(token: str, before: str, at_spaces_only: bool) -> bool:
+        if token.startswith(SPACE):
+            return True
+        return not at_spaces_only and before != SPACE and (_is_mark(token[:1]) or _is_mark(before[-1:]))
+
+
+def _word_level() -> type:
+    from tokenizers import models
+
+    return models.WordLevel
+
+
+def _known(token: int) -> int:
+    """An ordinary token's id; the name of a special token, spelt out in a text, is an unknown word."""
+    return token if token >= len(SPECIAL_TOKENS) else UNKNOWN
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "P" if character else False
+
+
+def _untrained(
+    kind: TokenizerKind, vocabulary: int, split_punctuation: bool
+) -> tuple[tokenizers.Tokenizer, tokenizers.trainers.Trainer]:
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    special = list(SPECIAL_TOKENS)
+    unknown = SPECIAL_TOKENS[UNKNOWN]
+    if kind == "bpe":
+        backend = Tokenizer(models.BPE(unk_token=unknown))
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            min_frequency=2,
+            special_tokens=special,
+            limit_alphabet=max(vocabulary // 2, 1),
+            show_progress=False,
+        )
+    else:
+        backend = Tokenizer(models.WordLevel(unk_token=unknown))
+        trainer = trainers.WordLevelTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False)
+    if kind == "character":
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"(?m:.)"), "isolated")
+        backend.decoder = decoders.Fuse()
+    else:
+        spaces = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
+        marks = pre_tokenizers.Punctuation("isolated")
+        backend.pre_tokenizer = pre_tokenizers.Sequence([spaces, marks]) if split_punctuation else spaces
+        backend.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme="always")
+    return backend, trainer

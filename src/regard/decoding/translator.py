@@ -1,0 +1,210 @@
+"""The model as its users meet it: texts in, texts out, with scores and alignments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regard.data.batches import rectangle
+from regard.data.tokenization import START, UNKNOWN, Encoded, Tokenizer
+from regard.decoding.beam import beam_search
+from regard.decoding.greedy import Hypothesis, greedy
+from regard.errors import InputError
+from regard.evaluation.alignment import merge_pieces
+from regard.record import AttentionRecord
+
+BATCH_SENTENCES = 128
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a text.
+
+    Args:
+        text: the output.
+        score: log-probability, divided by the length penalty; 0 is certainty.
+        alignment: which input words each output word looked at.
+        unknown: how many tokens of the input the vocabulary does not hold.
+        alternatives: all hypotheses asked for, best first, this one among them.
+    """
+
+    text: str
+    score: float
+    alignment: AttentionRecord
+    unknown: int = 0
+    alternatives: tuple[Prediction, ...] = ()
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search: hypotheses kept, length penalty, longest output (ratio · source + extra), unknown words copied."""
+
+    beam: int = 5
+    length_penalty: float = 1.0
+    longest_ratio: float = 2.0
+    longest_extra: int = 20
+    replace_unknown: bool = True
+
+
+class Model:
+    """A trained encoder–decoder with its tokenizer.
+
+    Args:
+        network: such as `regard.models.recurrent.RecurrentTranslator`.
+        tokenizer: of source and target.
+        search: how to search where `predict` is not told otherwise.
+        name: what pictures are titled with.
+        recipe: the settings it was trained with, for whoever wants to know.
+    """
+
+    def __init__(
+        self, network: Any, tokenizer: Tokenizer, *, search: Search | None = None, name: str = "", recipe: Any = None
+    ) -> None:
+        self.network, self.tokenizer, self.name, self.recipe = network, tokenizer, name, recipe
+        self.search = search or Search()
+
+    def __repr__(self) -> str:
+        parameters = sum(p.numel() for p in self.network.parameters())
+        return f"<regard Model {self.name!r}: {parameters:,} parameters, {len(self.tokenizer):,} tokens>"
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        *,
+        beam: int | None = None,
+        nbest: int = 1,
+        length_penalty: float | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Prediction]:
+        """Say what the model says of each text. An empty text gives an empty one.
+
+        Args:
+            texts: inputs, in any order and of any length.
+            beam: hypotheses kept at each step; 1 is greedy.
+            nbest: how many of them to return as `alternatives`, at most `beam`.
+            length_penalty: α of Wu et al. 2016, eq. 14.
+            progress: called with the number of texts done after each batch.
+
+        Raises:
+            InputError: texts is one string, or the options contradict each other.
+        """
+        if isinstance(texts, str):
+            raise InputError("predict(): texts is a list of texts; put one text into a list: predict([text]).")
+        search = replace(
+            self.search,
+            beam=self.search.beam if beam is None else beam,
+            length_penalty=self.search.length_penalty if length_penalty is None else length_penalty,
+        )
+        if search.beam < 1:
+            raise InputError(f"predict(): beam is at least 1; got {search.beam}.")
+        if not 1 <= nbest <= search.beam:
+            raise InputError(f"predict(): nbest is from 1 to beam; got nbest={nbest} with beam={search.beam}.")
+        encoded = self.tokenizer.encode([text.strip() for text in texts])
+        predictions: list[Prediction] = [Prediction("", 0.0, self._record(e, [], np.empty((0, len(e.ids))))) for e in encoded]
+        waiting = sorted((i for i, e in enumerate(encoded) if e.ids), key=lambda i: len(encoded[i].ids))
+        for begin in range(0, len(waiting), BATCH_SENTENCES):
+            chosen = waiting[begin : begin + BATCH_SENTENCES]
+            found = self._search([encoded[i] for i in chosen], search)
+            for i, hypotheses in zip(chosen, found, strict=True):
+                predictions[i] = self._prediction(encoded[i], hypotheses[:nbest], search.replace_unknown)
+            if progress is not None:
+                progress(begin + len(chosen))
+        return predictions
+
+    def align(
+        self, sources: Sequence[str], targets: Sequence[str], *, at_spaces_only: bool = False
+    ) -> list[AttentionRecord]:
+        """Where the model looks while it is made to say the given targets, one record a pair.
+
+        Args:
+            sources, targets: as many of one as of the other.
+            at_spaces_only: whether words are what stands between spaces, punctuation included, as in files of gold links.
+
+        Raises:
+            InputError: not as many targets as sources.
+        """
+        if len(sources) != len(targets):
+            raise InputError(f"align(): {len(sources)} sources but {len(targets)} targets; one is needed for each.")
+        left, right = self.tokenizer.encode(list(sources)), self.tokenizer.encode(list(targets))
+        records = [self._record(e, [], np.empty((0, len(e.ids)))) for e in left]
+        waiting = [i for i in range(len(left)) if left[i].ids and right[i].ids]
+        waiting.sort(key=lambda i: len(left[i].ids))
+        for begin in range(0, len(waiting), BATCH_SENTENCES):
+            chosen = waiting[begin : begin + BATCH_SENTENCES]
+            source, lengths = _tensors([left[i].ids for i in chosen])
+            given = torch.from_numpy(rectangle([[START, *right[i].ids[:-1]] for i in chosen]))
+            with torch.inference_mode():
+                self.network.eval()
+                weights = self.network(source, lengths, given)[1].float().numpy()
+            for row, i in enumerate(chosen):
+                attention = weights[row, : len(right[i].ids), : len(left[i].ids)]
+                records[i] = self._record(left[i], right[i].tokens, attention, at_spaces_only=at_spaces_only)
+        return records
+
+    def _search(self, sentences: Sequence[Encoded], search: Search) -> list[list[Hypothesis]]:
+        source, lengths = _tensors([sentence.ids for sentence in sentences])
+        limits = (lengths * search.longest_ratio).long() + search.longest_extra
+        self.network.eval()
+        if search.beam == 1:
+            return [[hypothesis] for hypothesis in greedy(self.network, source, lengths, limits)]
+        return beam_search(self.network, source, lengths, limits, beam=search.beam, alpha=search.length_penalty)
+
+    def _prediction(self, source: Encoded, hypotheses: Sequence[Hypothesis], replace_unknown: bool) -> Prediction:
+        spelt = [self._spelt(source, hypothesis, replace_unknown) for hypothesis in hypotheses]
+        options = tuple(
+            Prediction(
+                self.tokenizer.join(tokens),
+                hypothesis.score,
+                self._record(source, tokens, hypothesis.weights, copied),
+                source.unknown,
+            )
+            for hypothesis, (tokens, copied) in zip(hypotheses, spelt, strict=True)
+        )
+        return replace(options[0], alternatives=options)
+
+    def _spelt(self, source: Encoded, hypothesis: Hypothesis, replace_unknown: bool) -> tuple[list[str], set[int]]:
+        """The tokens of an output, unknown ones copied from where they looked, and which ones were."""
+        tokens = [self.tokenizer.tokens[i] for i in hypothesis.tokens]
+        unknown = [i for i, token in enumerate(hypothesis.tokens) if token == UNKNOWN] if replace_unknown else []
+        for i in unknown:
+            tokens[i] = source.tokens[int(hypothesis.weights[i].argmax())]
+        return tokens, set(unknown)
+
+    def _record(
+        self,
+        source: Encoded,
+        target: Sequence[str],
+        weights: np.ndarray,
+        copied: set[int] | frozenset[int] = frozenset(),
+        *,
+        at_spaces_only: bool = False,
+    ) -> AttentionRecord:
+        """The attention between words, from the attention between tokens (len(target), len(source))."""
+        columns = self.tokenizer.words(source.tokens, at_spaces_only=at_spaces_only)
+        rows = self.tokenizer.words(target, at_spaces_only=at_spaces_only)
+        return AttentionRecord(
+            weights=merge_pieces(weights, rows, columns),
+            query_tokens=self._words(target, rows),
+            key_tokens=self._words(source.tokens, columns),
+            title=self.name,
+            copied=frozenset(rows[i] for i in copied),
+        )
+
+    def _words(self, tokens: Sequence[str], numbers: Sequence[int]) -> tuple[str, ...]:
+        """The words that tokens make up, given the number of the word that each is part of."""
+        pieces: list[list[str]] = [[] for _ in range(max(numbers, default=-1) + 1)]
+        for token, number in zip(tokens, numbers, strict=True):
+            pieces[number].append(token)
+        return tuple(self.tokenizer.join(word) for word in pieces)
+
+
+def _tensors(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(rectangle(rows)), torch.tensor([len(row) for row in rows])

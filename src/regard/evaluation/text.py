@@ -1,0 +1,187 @@
+"""How good are the texts: BLEU, chrF and exact match against one reference for each hypothesis.
+
+BLEU and chrF are counted by sacreBLEU, so the signature of a score is sacreBLEU's own and repeats it.
+The confidence interval is the 95 % bootstrap over sentences (Koehn 2004, "Statistical significance tests for
+machine translation evaluation"): 1,000 corpora of the same size are drawn with replacement from the scored
+sentences, and the interval holds the middle 95 % of their scores. With the same seed sacreBLEU's command line
+draws the same corpora; it prints half the width of this interval as its "±".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.base import Metric
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number about a whole corpus, with what is needed to repeat and to doubt it.
+
+    Attributes:
+        name: what was measured, such as ``BLEU`` or ``chrF2``.
+        value: the score, from 0 to 100.
+        low, high: the ends of the 95 % confidence interval, or None when it was not asked for.
+        signature: every setting that changes the score, as sacreBLEU writes it.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    signature: str
+
+    def __str__(self) -> str:
+        known = self.low is not None and self.high is not None
+        interval = f" (95 %: {self.low:.1f} to {self.high:.1f})" if known else ""
+        return f"{self.name} {self.value:.1f}{interval}  {self.signature}"
+
+    def to_dict(self) -> dict[str, str | float | None]:
+        """Return the fields by name, ready for JSON."""
+        return asdict(self)
+
+
+def bleu(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    tokenize: str = "13a",
+    lowercase: bool = False,
+    confidence: bool = True,
+    seed: int = 12345,
+) -> Score:
+    """Compare word sequences: the share of 1- to 4-grams found in the reference, times a penalty for brevity.
+
+    Args:
+        hypotheses: what the model wrote, one text for each sentence.
+        references: what should have been written, as many.
+        tokenize: how sacreBLEU cuts text into words; ``none`` for files that are tokenised already.
+        lowercase: compare without regard to case.
+        confidence: also compute the 95 % interval.
+        seed: of the resamples behind the interval.
+
+    Returns:
+        A Score from 0 to 100.
+
+    Raises:
+        InputError: no sentences, numbers of sentences that differ, or a tokenizer sacreBLEU does not know.
+
+    Source:
+        Papineni et al. 2002, "BLEU: a method for automatic evaluation of machine translation";
+        Post 2018, arXiv:1804.08771, for tokenisation and signature.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+
+    _check_pairs("bleu", hypotheses, references)
+    if tokenize not in BLEU.TOKENIZERS:
+        raise InputError(f"bleu(): tokenize={tokenize!r} is not known. Known: {', '.join(BLEU.TOKENIZERS)}.")
+    # force: text that looks tokenised is what the caller chose, not a mistake to warn about
+    metric = BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
+    return _corpus_score(metric, hypotheses, references, confidence, seed)
+
+
+def chrf(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    word_order: int = 0,
+    lowercase: bool = False,
+    confidence: bool = True,
+    seed: int = 12345,
+) -> Score:
+    """Compare character sequences: F2 of 1- to 6-grams of characters, spaces left out.
+
+    Args:
+        hypotheses: what the model wrote, one text for each sentence.
+        references: what should have been written, as many.
+        word_order: the longest word n-gram counted as well; 2 gives chrF++.
+        lowercase: compare without regard to case.
+        confidence: also compute the 95 % interval.
+        seed: of the resamples behind the interval.
+
+    Returns:
+        A Score from 0 to 100.
+
+    Raises:
+        InputError: no sentences, or numbers of sentences that differ.
+
+    Source:
+        Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation", and 2017 for chrF++.
+    """
+    from sacrebleu.metrics.chrf import CHRF
+
+    _check_pairs("chrf", hypotheses, references)
+    metric = CHRF(word_order=word_order, lowercase=lowercase)
+    return _corpus_score(metric, hypotheses, references, confidence, seed)
+
+
+def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Say which share of the hypotheses equals its reference, character for character.
+
+    Args:
+        hypotheses: what the model wrote, one text for each sentence.
+        references: what should have been written, as many.
+
+    Returns:
+        A share from 0 to 1.
+
+    Raises:
+        InputError: no sentences, or numbers of sentences that differ.
+    """
+    _check_pairs("exact_match", hypotheses, references)
+    hits = sum(hypothesis == reference for hypothesis, reference in zip(hypotheses, references, strict=True))
+    return hits / len(references)
+
+
+def _check_pairs(function: str, hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    """Refuse what cannot be compared sentence by sentence."""
+    for name, texts in (("hypotheses", hypotheses), ("references", references)):
+        if isinstance(texts, str):
+            raise InputError(f"{function}(): {name} is one text; give a list, one text for each sentence.")
+        for position, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise InputError(f"{function}(): {name}[{position}] is {type(text).__name__}, not a text.")
+    if len(hypotheses) != len(references):
+        raise InputError(
+            f"{function}(): {len(hypotheses)} hypotheses but {len(references)} references; "
+            "one reference is needed for each hypothesis."
+        )
+    if not len(hypotheses):
+        raise InputError(f"{function}(): no sentences; at least one hypothesis with its reference is needed.")
+
+
+def _corpus_score(
+    metric: Metric, hypotheses: Sequence[str], references: Sequence[str], confidence: bool, seed: int
+) -> Score:
+    """Count once for each sentence, then score the sum and, when asked for, the resampled sums."""
+    statistics = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
+    score = metric._aggregate_and_compute(statistics)
+    low, high = _interval(metric, statistics, seed) if confidence else (None, None)
+    return Score(score.name, float(score.score), low, high, str(metric.get_signature()))
+
+
+def _interval(metric: Metric, statistics: list[list[Any]], seed: int) -> tuple[float, float]:
+    """Return the ends of the 95 % bootstrap interval, and note the resamples for the metric's signature.
+
+    sacreBLEU's own bootstrap holds all resamples in memory at once, takes its seed from the environment and
+    keeps only the interval's half width; this one draws the same resamples one at a time.
+    """
+    import numpy as np
+
+    counts = np.array(statistics, dtype=np.float64)
+    generator = np.random.default_rng(seed)
+    scores = []
+    for _ in range(RESAMPLES):
+        drawn = generator.choice(len(counts), size=len(counts), replace=True)
+        scores.append(float(metric._compute_score_from_stats(counts[drawn].sum(0).tolist()).score))
+    scores.sort()
+    metric.n_bootstrap, metric.seed = RESAMPLES, str(seed)  # pyright: ignore[reportAttributeAccessIssue]
+    tail = RESAMPLES // 40
+    return scores[tail], scores[-tail - 1]

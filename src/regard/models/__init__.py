@@ -1,0 +1,1 @@
+"""Whole models, one paper a file, each with its configuration beside it."""

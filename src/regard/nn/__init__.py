@@ -1,0 +1,1 @@
+"""PyTorch modules: recurrent layers and the attention that a decoder steps through."""

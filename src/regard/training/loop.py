@@ -1,0 +1,251 @@
+"""The training loop: batch, loss, gradient, update; now and then a validation and a checkpoint."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from regard.data.batches import Batch, Batches
+from regard.errors import Interrupted, TrainingError
+from regard.models.recurrent import RecurrentTranslator
+from regard.training.checkpoints import Progress, best_path, load_checkpoint, save_checkpoint
+from regard.training.display import Reporter
+from regard.training.interruption import graceful_stop
+from regard.training.losses import blocked_cross_entropy
+from regard.training.metrics import Metrics
+from regard.training.recipe import TrainingSettings
+from regard.training.run import RunFolder, fill, named_weights, read_tensors, write_tensors
+from regard.training.schedules import learning_rate
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended: the updates made, the time it took, the best validation score, and why it stopped."""
+
+    steps: int
+    seconds: float
+    best: float
+    reason: str
+
+
+class Training:
+    """A network on its way.
+
+    Args:
+        run: the folder that everything is written to.
+        network: trained in place.
+        batches: of the training pairs.
+        validate: gives the score of the network as it is; higher is better.
+        reporter: is told how it goes.
+        checkpoint: where to go on from; None for the beginning.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        network: RecurrentTranslator,
+        batches: Batches,
+        validate: Callable[[], float],
+        reporter: Reporter,
+        checkpoint: object = None,
+    ) -> None:
+        self.run, self.network, self.batches, self.validate, self.reporter = run, network, batches, validate, reporter
+        self.settings = run.recipe.training
+        self.optimizer = make_optimizer(network, self.settings)
+        self.progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, network, self.optimizer)
+        self.metrics = Metrics(run.path, run.metrics, self.progress.step)
+        self.precision = chosen_precision(self.settings.precision)
+        self.saved_at = self.clock = time.monotonic()
+        self.speed = 0.0
+
+    def fit(self) -> Outcome:
+        """Train to the end, and leave the network with its best weights.
+
+        Raises:
+            TrainingError: a loss that is not a number, or a full disk.
+            Interrupted: somebody pressed Ctrl-C; a checkpoint has been written.
+        """
+        try:
+            with graceful_stop() as wish:
+                for batch in self._coming_batches():
+                    self._update(batch)
+                    if wish.stop:
+                        self._stop_here()
+                    if self._validation_due():
+                        self._validation()
+                    elif self._checkpoint_due():
+                        self._checkpoint()
+            self._take_best()
+        finally:
+            self.reporter.close()
+            self.metrics.close()
+        best = self.progress.best[0][0] if self.progress.best else math.nan
+        return Outcome(self.progress.step, self.progress.seconds, best, self._reason() or "the data ended")
+
+    def _coming_batches(self) -> Iterator[Batch]:
+        """From where training stands to its end; the order depends on the seed and the epoch alone."""
+        for epoch in itertools.count(self.progress.epoch):
+            plan = self.batches.epoch(epoch)
+            for position in range(self.progress.position, len(plan)):
+                if self._reason():
+                    return
+                self.progress.epoch, self.progress.position = epoch, position + 1
+                yield self.batches.batch(plan[position])
+            self.progress.position = 0
+
+    def _reason(self) -> str:
+        """Why training should stop now; empty if it should not."""
+        settings, progress = self.settings, self.progress
+        if progress.step >= settings.steps:
+            return f"all {settings.steps:,} steps are done"
+        if settings.minutes and progress.seconds >= settings.minutes * 60:
+            return f"{settings.minutes:g} minutes are over"
+        if settings.patience and progress.stale >= settings.patience:
+            return f"{progress.stale} validations brought no better score"
+        return ""
+
+    def _update(self, batch: Batch) -> None:
+        """One step along the gradient of a batch's loss."""
+        step = self.progress.step + 1
+        rate = self._rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.network.train()
+        loss = batch_loss(self.network, batch, self.settings.label_smoothing, self.precision)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+            raise TrainingError(
+                f"the loss of step {step} is not a number (loss {loss.item()}, gradient norm {norm.item()}). The last good "
+                f"checkpoint is kept in {self.run.checkpoints}. Try a smaller training.learning_rate or training.clip."
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._account(step, batch.tokens, loss.item(), rate)
+
+    def _account(self, step: int, tokens: int, loss: float, rate: float) -> None:
+        now = time.monotonic()
+        seconds, self.clock = now - self.clock, now
+        self.progress.step = step
+        self.progress.seconds += seconds
+        self.progress.tokens += tokens
+        rest = 0.9 if self.speed else 0.0
+        self.speed = rest * self.speed + (1 - rest) * tokens / max(seconds, 1e-9)
+        self.metrics.write(step, loss=loss, learning_rate=rate, tokens=tokens, tokens_per_second=round(self.speed, 1))
+        self.reporter.step(step, self.settings.steps, loss, self.speed, self._seconds_left())
+
+    def _seconds_left(self) -> float:
+        progress, settings = self.progress, self.settings
+        by_steps = (settings.steps - progress.step) * progress.seconds / progress.step
+        return min(by_steps, settings.minutes * 60 - progress.seconds) if settings.minutes else by_steps
+
+    def _rate(self, step: int) -> float:
+        settings = self.settings
+        left = 1 - self.progress.seconds / (settings.minutes * 60) if settings.minutes else 1.0
+        return learning_rate(
+            step,
+            peak=settings.learning_rate,
+            warmup=settings.warmup,
+            total=settings.steps,
+            decay=settings.decay,
+            time_left=left,
+        )
+
+    def _validation_due(self) -> bool:
+        return self.progress.step % self.settings.validate_every == 0 or bool(self._reason())
+
+    def _checkpoint_due(self) -> bool:
+        return time.monotonic() - self.saved_at > self.settings.checkpoint_minutes * 60
+
+    def _validation(self) -> None:
+        """Score the network as it is, and keep its weights if they are among the best."""
+        progress, step = self.progress, self.progress.step
+        metric = self.run.recipe.evaluation.metric
+        score = self.validate()
+        top = progress.best[0][0] if progress.best else -math.inf
+        progress.stale = 0 if score > top else progress.stale + 1
+        self._spend()
+        self.metrics.write(step, **{f"validation_{metric}": score, "seconds": round(progress.seconds, 3)})
+        self.reporter.validation(step, metric, score, max(score, top))
+        progress.best = sorted([*progress.best, (score, step)], key=lambda entry: -entry[0])[: self.settings.average]
+        if (score, step) in progress.best:
+            self.run.checkpoints.mkdir(exist_ok=True)
+            write_tensors(best_path(self.run, step), named_weights(self.network))
+        self._checkpoint()
+
+    def _spend(self) -> None:
+        """Count the time since the last step as training time."""
+        now = time.monotonic()
+        self.progress.seconds += now - self.clock
+        self.clock = now
+
+    def _checkpoint(self) -> None:
+        self.metrics.flush()
+        save_checkpoint(self.run, self.progress, self.network, self.optimizer)
+        self.saved_at = time.monotonic()
+        self._spend()
+
+    def _stop_here(self) -> None:
+        self._checkpoint()
+        raise Interrupted(
+            f"stopped at step {self.progress.step:,}, which is saved. Go on with: regard fit --resume {self.run.path}"
+        )
+
+    def _take_best(self) -> None:
+        """Leave the network with the mean of its best weights, or the best alone where that scores higher."""
+        steps = [step for _, step in self.progress.best]
+        if not steps:
+            return
+        states = [read_tensors(best_path(self.run, step)) for step in steps]
+        fill(self.network, mean_weights(states), self.run.checkpoints)
+        if len(states) > 1 and (score := self.validate()) < self.progress.best[0][0]:
+            fill(self.network, states[0], self.run.checkpoints)
+            self.reporter.note(f"the best weights alone are better than the mean of {len(states)} ({score:.2f})")
+
+
+def batch_loss(network: RecurrentTranslator, batch: Batch, smoothing: float, precision: torch.dtype) -> Tensor:
+    """The mean loss of a batch's real target tokens, in nats."""
+    source, lengths = torch.from_numpy(batch.source), torch.from_numpy(batch.source_lengths)
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        features, _ = network(source, lengths, torch.from_numpy(batch.given))
+        wanted = torch.from_numpy(batch.wanted).flatten()
+        output = network.output
+        total = blocked_cross_entropy(features.flatten(0, 1), output.weight, output.bias, wanted, smoothing)
+    return total / batch.tokens
+
+
+def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
+    """AdamW over all parameters, with its state in place so that it can be saved and restored at any step."""
+    optimizer = torch.optim.AdamW(
+        network.parameters(),
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        eps=1e-8,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    for parameter in network.parameters():
+        optimizer.state[parameter] = {
+            "step": torch.zeros(()),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+    return optimizer
+
+
+def mean_weights(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of several sets of weights, name by name."""
+    return {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
+
+
+def chosen_precision(setting: str) -> torch.dtype:
+    """bfloat16 where asked for, or where «auto» finds a processor with units for it."""
+    cpu = torch.cpu
+    has_units = cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
+    return torch.bfloat16 if setting == "bf16" or (setting == "auto" and has_units) else torch.float32

@@ -1,0 +1,235 @@
+"""Recipes: everything that decides how a model is made, as frozen dataclasses read from TOML.
+
+A recipe has five tables, each the settings of one part. An unknown key is an error that lists the known ones; what a
+recipe leaves out has the value written here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from regard.data.tokenization import TokenizerKind
+from regard.errors import RecipeError
+from regard.models.recurrent import RecurrentConfig
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How texts become tokens.
+
+    Args:
+        tokenizer: "bpe" (subwords), "word" or "character".
+        vocabulary: at most so many tokens; 0 chooses by the size of the corpus.
+        split_punctuation: whether punctuation stands on its own; off for text that is tokenised already.
+        longest: pairs with a side of more tokens are left out of training, and counted.
+        validation: how many pairs are held out where no validation file is given; 0 chooses by the size of the corpus.
+    """
+
+    tokenizer: TokenizerKind = "bpe"
+    vocabulary: int = 0
+    split_punctuation: bool = True
+    longest: int = 200
+    validation: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How the model learns.
+
+    Args:
+        seed: of everything random.
+        steps: updates at most; 0 chooses by the size of the corpus.
+        minutes: time at most; 0 for no limit. A run that the clock stops is not repeatable to the bit.
+        batch_tokens: positions in a batch, on its longer side.
+        learning_rate, warmup, decay: see `regard.training.schedules.learning_rate`.
+        weight_decay, betas: of AdamW (Loshchilov and Hutter 2019).
+        label_smoothing: ε of `regard.training.losses`.
+        clip: the gradient's largest norm.
+        validate_every: steps between two validations; 0 chooses by the length of the training.
+        patience: validations without a better score after which training stops; 0 for never.
+        average: the weights of so many best validations are averaged at the end; 1 keeps the best alone.
+        precision: "bf16" computes products in bfloat16, "float32" does not, "auto" asks the processor.
+        checkpoint_minutes: time between two checkpoints; each validation makes one too.
+    """
+
+    seed: int = 1
+    steps: int = 0
+    minutes: float = 0.0
+    batch_tokens: int = 4096
+    learning_rate: float = 0.002
+    warmup: int = 400
+    decay: Literal["linear", "inverse_sqrt", "constant"] = "linear"
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    label_smoothing: float = 0.1
+    clip: float = 1.0
+    validate_every: int = 0
+    patience: int = 10
+    average: int = 5
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    checkpoint_minutes: float = 5.0
+
+
+@dataclass(frozen=True)
+class DecodingSettings:
+    """How a trained model is asked.
+
+    Args:
+        beam: hypotheses kept at each step; 1 is greedy.
+        length_penalty: α of Wu et al. 2016, eq. 14; 0 prefers short outputs, 1 is nearly the mean log-probability.
+        longest_ratio, longest_extra: an output has at most ratio · source + extra tokens.
+        replace_unknown: whether an unknown word is copied from the source word that the model looks at.
+    """
+
+    beam: int = 5
+    length_penalty: float = 1.0
+    longest_ratio: float = 2.0
+    longest_extra: int = 20
+    replace_unknown: bool = True
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How outputs are scored.
+
+    Args:
+        metric: what decides which weights are best: "bleu", "chrf" or "exact_match".
+        bleu_tokenizer: sacreBLEU's; "none" for text that is tokenised already.
+    """
+
+    metric: Literal["bleu", "chrf", "exact_match"] = "bleu"
+    bleu_tokenizer: Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores200"] = "13a"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of a run, a table each."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    model: RecurrentConfig = field(default_factory=RecurrentConfig)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    decoding: DecodingSettings = field(default_factory=DecodingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Recipe:
+        """Read a TOML file.
+
+        Raises:
+            RecipeError: no such file, not TOML, an unknown table or key, or a value that cannot be meant.
+        """
+        try:
+            tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RecipeError(f"{path}: the recipe cannot be read: {error.strerror}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path}: not a TOML file: {error}") from None
+        return cls().changed(tables, origin=f"{path}: ")
+
+    def changed(self, tables: Mapping[str, Any], origin: str = "") -> Recipe:
+        """This recipe with some settings replaced, given as ``{table: {key: value}}``."""
+        changes = {}
+        for name, values in tables.items():
+            known = [table.name for table in dataclasses.fields(self)]
+            if name not in known:
+                raise RecipeError(f"{origin}[{name}] is not a table of a recipe.{_did_you_mean(name, known)}")
+            if not isinstance(values, Mapping):
+                raise RecipeError(f"{origin}{name} is a table: write [{name}] and its settings below it.")
+            changes[name] = _changed(getattr(self, name), values, f"{origin}{name}.")
+        return dataclasses.replace(self, **changes)
+
+    def with_settings(self, assignments: Iterable[str]) -> Recipe:
+        """This recipe with settings such as ``"model.width=256"`` replaced; values are written as in TOML."""
+        recipe = self
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            table, dot, name = key.strip().partition(".")
+            if not (equals and dot and name):
+                raise RecipeError(f"{assignment!r} is not a setting. Write it as table.key=value: model.width=256.")
+            recipe = recipe.changed({table: {name: _value(text.strip())}})
+        return recipe
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The settings as plain tables, ready to be written as TOML."""
+        return dataclasses.asdict(self)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return (f" Did you mean {near[0]}?" if near else "") + f" Known: {', '.join(sorted(known))}."
+
+
+def _changed(settings: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    kinds = typing.get_type_hints(type(settings))
+    known = [f.name for f in dataclasses.fields(settings)]
+    changes = {}
+    for key, value in values.items():
+        if key not in known:
+            raise RecipeError(f"{prefix}{key} is not a setting.{_did_you_mean(key, known)}")
+        changes[key] = _checked(value, kinds[key], prefix + key)
+    changed = dataclasses.replace(settings, **changes)
+    for key in changes:
+        _check_range(key, getattr(changed, key), prefix)
+    return changed
+
+
+def _checked(value: Any, kind: Any, name: str) -> Any:
+    """The value as its setting's type, or an error that says what the setting takes."""
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        choices = typing.get_args(kind)
+        if value not in choices:
+            raise RecipeError(f"{name} is one of {', '.join(map(str, choices))}; got {value!r}.")
+        return value
+    if origin is tuple:
+        kinds = typing.get_args(kind)
+        if not isinstance(value, list | tuple) or len(value) != len(kinds):
+            raise RecipeError(f"{name} is a list of {len(kinds)} numbers; got {value!r}.")
+        return tuple(_checked(v, k, name) for v, k in zip(value, kinds, strict=True))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise RecipeError(f"{name} is {_KINDS[kind]}; got {value!r}.")
+    return value
+
+
+_KINDS: Mapping[type, str] = types.MappingProxyType(
+    {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+)
+
+_AT_LEAST_ONE = {"embedding", "width", "encoder_layers", "decoder_layers", "batch_tokens", "beam", "average", "longest"}
+_SHARES = {"embedding_dropout", "dropout", "recurrent_dropout", "label_smoothing"}
+_POSITIVE = {"learning_rate", "clip", "longest_ratio"}
+
+
+def _check_range(key: str, value: Any, prefix: str) -> None:
+    name = prefix + key
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        raise RecipeError(f"{name} is a finite number; got {value}.")
+    if key in _AT_LEAST_ONE and value < 1:
+        raise RecipeError(f"{name} is at least 1; got {value}.")
+    if key in _SHARES and not 0 <= value < 1:
+        raise RecipeError(f"{name} is a share from 0 up to, but not including, 1; got {value}.")
+    if key in _POSITIVE and value <= 0:
+        raise RecipeError(f"{name} is greater than 0; got {value}.")
+    if key == "width" and value % 2:
+        raise RecipeError(f"{name} is even, half of it for each direction of the encoder; got {value}.")
+    if key == "betas" and not all(0 <= beta < 1 for beta in value):
+        raise RecipeError(f"{name} are two numbers from 0 up to, but not including, 1; got {list(value)}.")
+    if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
+        raise RecipeError(f"{name} is not negative; got {value}.")

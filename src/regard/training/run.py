@@ -1,0 +1,270 @@
+"""A run's folder: what is in it, how it is written so that a kill at any moment leaves it whole, how it is opened.
+
+    regard.toml          all that is needed to repeat the run
+    tokenizer.json       the vocabulary
+    model.safetensors    the weights that predict, once training has ended
+    metrics.jsonl        a line a step and a line a validation
+    events.out.tfevents… the same for TensorBoard
+    checkpoints/         see `regard.training.checkpoints`
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import tomllib
+from collections.abc import Mapping
+from contextlib import contextmanager
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from regard.data.tokenization import Tokenizer
+from regard.decoding.translator import Model, Search
+from regard.errors import RecipeError, RunError, TrainingError
+from regard.models.recurrent import RecurrentTranslator
+from regard.training.recipe import Recipe
+
+FORMAT = 1
+RECORDED_VERSIONS = ("regard", "torch", "numpy", "tokenizers", "sacrebleu", "babel")
+
+
+class RunFolder:
+    """A run on disk.
+
+    Args:
+        path: the folder; made by `create`, found by `open`.
+        about: what `regard.toml` holds.
+    """
+
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+        self.path, self.about = path, about
+        self.recipe = _recipe(path, about)
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe, corpus: Mapping[str, Any], tokenizer: Tokenizer) -> RunFolder:
+        """Start a new folder.
+
+        Args:
+            path: must not exist, or be empty.
+            recipe: with every 0 replaced by what was chosen.
+            corpus: what it is trained on, as TOML values.
+            tokenizer: of source and target.
+
+        Raises:
+            RunError: something is there already.
+        """
+        check_free(path)
+        about = {
+            "format": FORMAT,
+            "versions": {name: _version(name) for name in RECORDED_VERSIONS} | {"python": platform.python_version()},
+            "corpus": dict(corpus),
+            "recipe": recipe.tables(),
+        }
+        path.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(path / "tokenizer.json")
+        write_text(path / "regard.toml", tomli_w.dumps(about))
+        return cls(path, about)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Find a run that is there.
+
+        Raises:
+            RunError: no such folder, not a run, cut short, or written in another format.
+        """
+        described = path / "regard.toml"
+        if not path.is_dir():
+            raise RunError(f"{path}: no such run. A run is the folder that `regard fit … --out RUN` writes.")
+        if not described.is_file():
+            raise RunError(f"{path}: not a run: it has no regard.toml.")
+        try:
+            about = tomllib.loads(described.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"{described}: cannot be read: {error}") from None
+        if about.get("format") != FORMAT:
+            raise RunError(
+                f"{described}: the run has format {about.get('format')!r}; this version of regard reads format {FORMAT}. "
+                "Open it with the version that wrote it, or train again."
+            )
+        return cls(path, about)
+
+    @property
+    def weights(self) -> Path:
+        """The weights that predict."""
+        return self.path / "model.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """A line a step and a line a validation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What training is continued from."""
+        return self.path / "checkpoints"
+
+    @property
+    def finished(self) -> bool:
+        """Whether training has ended."""
+        return self.weights.exists()
+
+    def tokenizer(self) -> Tokenizer:
+        """The vocabulary of source and target."""
+        return Tokenizer.load(self.path / "tokenizer.json")
+
+    def network(self, tokenizer: Tokenizer) -> RecurrentTranslator:
+        """The model with fresh weights."""
+        return RecurrentTranslator(self.recipe.model, len(tokenizer))
+
+    def model(self) -> Model:
+        """The trained model.
+
+        Raises:
+            RunError: training has not ended, or a file is missing or cut short.
+        """
+        tokenizer = self.tokenizer()
+        if not self.finished:
+            raise RunError(f"{self.path}: training has not ended. Go on with: regard fit --resume {self.path}")
+        network = self.network(tokenizer)
+        load_weights(network, self.weights)
+        return model_of(network.eval(), tokenizer, self.recipe, self.path.name)
+
+
+def load(folder: str | os.PathLike[str]) -> Model:
+    """Open a trained run.
+
+    Args:
+        folder: what `regard fit … --out` wrote.
+
+    Returns:
+        A model that predicts.
+
+    Raises:
+        RunError: not a run, cut short, unfinished, or written by another version.
+    """
+    return RunFolder.open(Path(folder)).model()
+
+
+def model_of(network: nn.Module, tokenizer: Tokenizer, recipe: Recipe, name: str) -> Model:
+    """A network as its users meet it."""
+    return Model(network, tokenizer, search=Search(**recipe.tables()["decoding"]), name=name, recipe=recipe)
+
+
+def check_free(path: Path) -> None:
+    """Nothing of the user's is ever written over.
+
+    Raises:
+        RunError: the folder is there and not empty, or a file stands in its place.
+    """
+    if path.is_file():
+        raise RunError(f"{path}: a file; --out is a folder that does not exist yet.")
+    if (path / "regard.toml").exists():
+        raise RunError(f"{path}: there is a run already. Choose another --out, or go on with: regard fit --resume {path}")
+    if path.is_dir() and any(path.iterdir()):
+        raise RunError(f"{path}: the folder is not empty. Choose another --out; nothing is written over.")
+
+
+def named_weights(network: nn.Module) -> dict[str, Tensor]:
+    """Every parameter once, tied ones under their first name."""
+    return {name: parameter.detach() for name, parameter in network.named_parameters()}
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Fill a network from a file.
+
+    Raises:
+        RunError: the file is missing, cut short, or of another model.
+    """
+    fill(network, read_tensors(path), path)
+
+
+def fill(network: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
+    """Copy weights into a network; RunError where names or shapes differ."""
+    own = named_weights(network)
+    if own.keys() != weights.keys() or any(own[name].shape != weights[name].shape for name in own):
+        raise RunError(f"{origin}: these are the weights of another model than regard.toml describes.")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(weights[name])
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Open a safetensors file; RunError where it is missing or cut short."""
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise RunError(f"{path}: the file is missing; the run is no longer whole.") from None
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: not a whole safetensors file ({error}). Restore it, or train again.") from None
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it at the end; where that fails, nothing is left and `path` is as before.
+
+    Raises:
+        TrainingError: the disk is full, or cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        _remove(temporary)
+        yield temporary
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        _remove(temporary)
+        raise TrainingError(
+            f"{path}: cannot be written ({error}). What was saved before is whole; free some space and resume."
+        ) from None
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    with saving(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file whole or not at all."""
+    with saving(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+
+
+def _recipe(path: Path, about: Mapping[str, Any]) -> Recipe:
+    try:
+        return Recipe().changed(about["recipe"])
+    except KeyError:
+        raise RunError(f"{path / 'regard.toml'}: cut short: the recipe is missing.") from None
+    except RecipeError as error:
+        raise RunError(f"{path / 'regard.toml'}: {error}") from None
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,109 @@
+"""How good a model is: outputs against references, by the scores of the field, and alignments against gold links."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from regard.data.corpora import Corpus
+from regard.decoding.translator import Model
+from regard.errors import InputError
+from regard.evaluation.alignment import AlignmentScore, alignment_error_rate
+from regard.evaluation.text import Score, bleu, chrf, exact_match
+
+Links = Collection[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a model on a corpus.
+
+    Args:
+        sentences: how many pairs.
+        bleu, chrf: with signature and 95 % confidence interval.
+        exact_match: share of outputs equal to their reference, 0 to 1.
+        alignment: agreement with gold links, where there are any.
+        predictions: the outputs.
+    """
+
+    sentences: int
+    bleu: Score
+    chrf: Score
+    exact_match: float
+    alignment: AlignmentScore | None
+    predictions: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores as plain values, ready for JSON; the outputs are left out."""
+        values: dict[str, Any] = {
+            "sentences": self.sentences,
+            "bleu": self.bleu.to_dict(),
+            "chrf": self.chrf.to_dict(),
+            "exact_match": self.exact_match,
+        }
+        if self.alignment is not None:
+            values["alignment_error_rate"] = self.alignment.error_rate
+            values["alignment"] = self.alignment.to_dict()
+        return values
+
+
+def evaluate(
+    model: Model,
+    corpus: Corpus,
+    *,
+    links: Sequence[tuple[Links, Links]] | None = None,
+    beam: int | None = None,
+    bleu_tokenizer: str | None = None,
+    confidence: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Score a model.
+
+    Args:
+        model: trained.
+        corpus: pairs it has not learned from.
+        links: (sure, possible) gold links of each pair, from output word to input word, words being what stands between
+            spaces, or characters where the model works on these. The model is made to say the reference, and output
+            words without any gold link are not judged.
+        beam: hypotheses kept at each step; the model's own setting where None.
+        bleu_tokenizer: sacreBLEU's; the model's own setting where None.
+        confidence: whether to estimate intervals, by 1,000 bootstrap samples.
+        progress: called with the number of texts done.
+
+    Raises:
+        InputError: not as many gold alignments as pairs.
+    """
+    if links is not None and len(links) != len(corpus):
+        raise InputError(f"evaluate(): {len(corpus)} pairs but {len(links)} gold alignments; one is needed for each.")
+    references = corpus.targets()
+    outputs = [prediction.text for prediction in model.predict(corpus.sources(), beam=beam, progress=progress)]
+    if bleu_tokenizer is None:
+        bleu_tokenizer = model.recipe.evaluation.bleu_tokenizer if model.recipe is not None else "13a"
+    return Evaluation(
+        sentences=len(corpus),
+        bleu=bleu(outputs, references, tokenize=bleu_tokenizer, confidence=confidence),
+        chrf=chrf(outputs, references, confidence=confidence),
+        exact_match=exact_match(outputs, references),
+        alignment=None if links is None else _alignment(model, corpus, links),
+        predictions=tuple(outputs),
+    )
+
+
+def _alignment(model: Model, corpus: Corpus, links: Sequence[tuple[Links, Links]]) -> AlignmentScore:
+    records = model.align(corpus.sources(), corpus.targets(), at_spaces_only=True)
+    found = []
+    for record, (sure, possible) in zip(records, links, strict=True):
+        judged = {query for query, _ in (*sure, *possible)}
+        found.append({(query, key) for query, key in record.links() if query in judged})
+    return alignment_error_rate(found, [sure for sure, _ in links], [possible for _, possible in links])
+
+
+def validation_score(model: Model, sources: Sequence[str], references: Sequence[str], metric: str, tokenizer: str) -> float:
+    """The one number that decides which weights are best, by greedy search; higher is better, from 0 to 100."""
+    outputs = [prediction.text for prediction in model.predict(sources, beam=1)]
+    if metric == "exact_match":
+        return 100 * exact_match(outputs, references)
+    if metric == "chrf":
+        return chrf(outputs, references, confidence=False).value
+    return bleu(outputs, references, tokenize=tokenizer, confidence=False).value

@@ -1,0 +1,5 @@
+"""From a record to a page, a picture, a terminal. Light to import: matplotlib comes with the first picture, torch never."""
+
+from regard.viewer.view import View
+
+__all__ = ["View"]

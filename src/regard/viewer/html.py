@@ -1,0 +1,111 @@
+"""Attention as one offline HTML file: nothing is loaded, nothing is sent, every token is text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from regard.errors import InputError
+from regard.record import AttentionRecord
+from regard.viewer.colours import RAMPS
+from regard.viewer.tokens import is_character, is_quiet, show, shown_order
+
+__all__ = ["page", "payload"]
+
+_MODULES = ("data.js", "map.js", "page.js")  # each imports only from those before it
+
+
+def page(records: AttentionRecord | Sequence[AttentionRecord]) -> str:
+    """One self-contained HTML page with one record or several to choose from.
+
+    The page runs only the script it came with: its content policy names that script and its style by their hash and forbids
+    every request.
+
+    Args:
+        records: what to show; layers and heads are averaged.
+
+    Returns:
+        The HTML document, to be written as UTF-8.
+
+    Raises:
+        InputError: there is no record.
+    """
+    records = [records] if isinstance(records, AttentionRecord) else list(records)
+    if not records:
+        raise InputError("page(): there is no record to show.")
+    style, module = _read("page.css"), _module()
+    parts = {
+        "policy": _policy(style, module),
+        "title": html.escape(show(records[0].title) if records[0].title else "Alignment"),
+        "style": style,
+        "module": module,
+        "data": _escaped_json(payload(records)),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _read("page.html"))
+
+
+def payload(records: Sequence[AttentionRecord]) -> dict[str, Any]:
+    """What the page is handed, as plain JSON values; weights are base64 of little-endian float32, row by row."""
+    ramps = {name: {paper: anchors.split() for paper, anchors in both.items()} for name, both in RAMPS.items()}
+    return {"version": 1, "ramps": ramps, "records": [_record(record) for record in records]}
+
+
+def _record(record: AttentionRecord) -> Mapping[str, Any]:
+    averaged = ", ".join(map(show, record.axes[:-2]))
+    return {
+        "title": show(record.title) if record.title else "",
+        "note": f"mean over {averaged}" if averaged else "",
+        "score": record.metadata.get("score", ""),
+        "input": _text(record.key_tokens),
+        "output": _text(record.query_tokens),
+        "queries": [show(token) for token in record.query_tokens],
+        "keys": [show(token) for token in record.key_tokens],
+        "quietQueries": [index for index, token in enumerate(record.query_tokens) if is_quiet(token)],
+        "quietKeys": [index for index, token in enumerate(record.key_tokens) if is_quiet(token)],
+        "order": shown_order(record.key_tokens),
+        "upright": all(map(is_character, record.key_tokens)),
+        "copied": sorted(record.copied),
+        "sure": sorted(record.sure),
+        "possible": sorted(record.possible - record.sure),
+        "weights": base64.b64encode(record.alignment.astype("<f4").tobytes()).decode("ascii"),
+    }
+
+
+def _text(tokens: Sequence[str]) -> str:
+    """The tokens as a line of text: characters side by side, words with spaces between."""
+    if all(map(is_character, tokens)):
+        return "".join(token if token.isspace() else show(token) for token in tokens)
+    return " ".join(map(show, tokens))
+
+
+def _escaped_json(value: Any) -> str:
+    """JSON that no HTML parser can take for the end of its script element."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _policy(style: str, module: str) -> str:
+    def fingerprint(text: str) -> str:
+        return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") + "'"
+
+    return (
+        f"default-src 'none'; script-src {fingerprint(module)}; style-src {fingerprint(style)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _module() -> str:
+    """The page's modules as one: what they import from each other is there already."""
+    text = "\n".join(_read(name) for name in _MODULES)
+    text = re.sub(r'^import [^;]* from "\./[\w.]+";\n', "", text, flags=re.MULTILINE)
+    return re.sub(r"^export ", "", text, flags=re.MULTILINE)
+
+
+def _read(name: str) -> str:
+    return files("regard.viewer").joinpath("page", name).read_text("utf-8").replace("\r\n", "\n")
