@@ -1,7 +1,7 @@
 """What was looked at: attention weights with their words, saved and opened without the model.
 
-A record file is safetensors: one tensor ``weights.N`` for each record, and the words, axes and gold links as JSON
-in the file's metadata. Opening one never runs code and needs no torch.
+A record file is safetensors: one tensor ``weights.N`` for each record, and the words, axes and gold links as
+JSON in the file's metadata. Opening one never runs code and needs no torch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class AttentionRecord:
     """Where each output word looked in the input, with all that is needed to draw it.
 
     Args:
-        weights: (…, Q, K) finite numbers, kept as read-only float32; each row sums to 1, or to 0 where it looks nowhere.
+        weights: (…, Q, K) finite numbers, kept as read-only float32; a row that looks nowhere is zeros.
         query_tokens: Q output words (or characters, or subwords), one a row.
         key_tokens: K input words, one a column.
         axes: a name for each axis of ``weights``; the last two are ``"query", "key"``.
@@ -85,20 +85,26 @@ class AttentionRecord:
             )
         if shape[-2:] != (rows, columns):
             raise ShapeError(
-                f"AttentionRecord: weights are {shape}, but there are {rows} query tokens and {columns} key tokens; "
-                f"the last two axes have to be ({rows}, {columns})."
+                f"AttentionRecord: weights are {shape}, but there are {rows} query tokens and {columns} key "
+                f"tokens; the last two axes have to be ({rows}, {columns})."
             )
         if not np.isfinite(self.weights).all():
             count = int((~np.isfinite(self.weights)).sum())
             raise InputError(
-                f"AttentionRecord: {count} of the weights are not finite numbers; rows that look nowhere are zeros."
+                f"AttentionRecord: {count} of the weights are not finite; a row that looks nowhere is zeros."
             )
         for query, key in self.sure | self.possible:
             if not (0 <= query < rows and 0 <= key < columns):
-                raise ShapeError(f"AttentionRecord: link ({query}, {key}) lies outside {rows} queries x {columns} keys.")
+                raise ShapeError(
+                    f"AttentionRecord: link ({query}, {key}) lies outside {rows} queries x {columns} keys."
+                )
         for query in self.copied:
             if not 0 <= query < rows:
                 raise ShapeError(f"AttentionRecord: copied index {query} lies outside {rows} query tokens.")
+
+    def __repr__(self) -> str:
+        sizes = " x ".join(f"{size} {axis}" for size, axis in zip(self.weights.shape, self.axes, strict=True))
+        return f"AttentionRecord({sizes}, title={self.title!r})"
 
     @property
     def alignment(self) -> np.ndarray:
@@ -134,7 +140,7 @@ class AttentionRecord:
         """Open a file that holds one record.
 
         Raises:
-            RunError: the file is missing, cut short, of another kind, from a newer version, or holds several records.
+            RunError: the file is missing, cut short, of another kind, from a newer version, or holds several.
         """
         records = load_records(path)
         if len(records) != 1:
@@ -149,7 +155,9 @@ def save_records(records: Iterable[AttentionRecord], path: str | os.PathLike[str
         The path written.
     """
     records = list(records)
-    tensors = {f"weights.{index}": np.ascontiguousarray(record.weights) for index, record in enumerate(records)}
+    tensors = {
+        f"weights.{index}": np.ascontiguousarray(record.weights) for index, record in enumerate(records)
+    }
     described = json.dumps([_describe(record) for record in records])
     metadata = {"format": FORMAT, "version": str(VERSION), "records": described}
     return write_atomically(path, to_safetensors(tensors, metadata=metadata))
@@ -159,7 +167,7 @@ def load_records(path: str | os.PathLike[str]) -> list[AttentionRecord]:
     """Open a file of records.
 
     Raises:
-        RunError: the file is missing, cut short, of another kind, or from a newer version; the message says which.
+        RunError: the file is missing, cut short, of another kind, or from a newer version, and which it is.
     """
     path = Path(path)
     if not path.is_file():
@@ -181,7 +189,7 @@ def load_records(path: str | os.PathLike[str]) -> list[AttentionRecord]:
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write a whole file under a temporary name beside ``path``, then rename it: a reader never sees half of it.
+    """Write a whole file under a temporary name beside ``path``, then rename it: nobody reads half of it.
 
     Missing folders are made. On failure the file that was there before is still there.
     """
@@ -209,13 +217,16 @@ def _umask() -> int:
 
 def _check_version(path: Path, metadata: Mapping[str, str]) -> None:
     if metadata.get("format") != FORMAT:
-        raise RunError(f"{path}: a safetensors file, but not a record saved by regard (model weights, perhaps?).")
+        raise RunError(
+            f"{path}: a safetensors file, but not a record saved by regard (model weights, perhaps?)."
+        )
     version = metadata.get("version", "")
     if not version.isdecimal():
         raise RunError(f"{path}: the record inside is damaged (version {version!r}). Save the record again.")
     if int(version) > VERSION:
         raise RunError(
-            f"{path}: written by a newer regard (record version {version}, this one reads {VERSION}). Upgrade regard."
+            f"{path}: written by a newer regard (record version {version}, this one reads {VERSION}). "
+            "Upgrade regard."
         )
 
 
@@ -258,7 +269,9 @@ def _read_only_float32(weights: Any) -> np.ndarray:
 
 def _strings(values: Sequence[str], name: str) -> tuple[str, ...]:
     if isinstance(values, str):
-        raise DtypeError(f"AttentionRecord: {name} is one string; a sequence of strings is needed, such as tuple(text).")
+        raise DtypeError(
+            f"AttentionRecord: {name} is one string; a sequence of strings is needed, such as tuple(text)."
+        )
     for value in values:
         if not isinstance(value, str):
             raise DtypeError(f"AttentionRecord: {name} holds {value!r}; every token has to be a string.")

@@ -6,7 +6,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_jax_namespace, is_numpy_namespace, is_torch_namespace
+from array_api_compat import (
+    array_namespace,
+    device,
+    is_jax_namespace,
+    is_numpy_namespace,
+    is_torch_namespace,
+)
 
 from regard.errors import DtypeError, ShapeError
 
@@ -37,7 +43,7 @@ def as_array(where: str, name: str, thing: Any) -> Array:
         return np.asarray(thing)
     except ValueError as error:
         raise ShapeError(
-            f"{where}: the nested lists of {name} differ in length; every row needs the same."
+            f"{where}: the lists in {name} differ in length; every row needs the same."
         ) from error
 
 
@@ -54,7 +60,7 @@ def beside(array: Array, other: Array) -> Array:
 
 
 def calm(xp: Namespace) -> AbstractContextManager[Any]:
-    """Compute without NumPy's warnings about infinities, and without PyTorch's autocast, which would round the scores."""
+    """Compute without NumPy's warnings about infinities, and without PyTorch's autocast, which rounds."""
     if is_numpy_namespace(xp):
         return np.errstate(invalid="ignore", over="ignore")
     if is_torch_namespace(xp):
@@ -84,7 +90,7 @@ def constant(array: Array) -> Array:
 
 
 def surely(condition: Array) -> bool:
-    """Whether the condition is known to hold: False where a transformation (`jax.jit`, `torch.vmap`) knows no numbers yet."""
+    """Whether the condition is known to hold: False where `jax.jit` or `torch.vmap` knows no numbers yet."""
     try:
         return bool(condition)
     except (TypeError, RuntimeError):

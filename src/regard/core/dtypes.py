@@ -35,7 +35,7 @@ def require_real(where: str, name: str, array: Array) -> None:
     """Refuse what is neither an integer nor in one of the four floating dtypes."""
     if not is_floating(array) and not is_whole(array):
         known = ", ".join(SCORES_DTYPE)
-        raise DtypeError(f"{where}: {name} must be real numbers: integers, {known}. Got {dtype_name(array)}.")
+        raise DtypeError(f"{where}: {name} must be integers or {known}. Got {dtype_name(array)}.")
 
 
 def cast(array: Array, dtype: Any) -> Array:
@@ -44,7 +44,7 @@ def cast(array: Array, dtype: Any) -> Array:
 
 
 def wide(where: str, name: str, numbers: Any) -> Array:
-    """The numbers in float32 or wider: half precision becomes float32, integers and lists of them float64."""
+    """The numbers in float32 or wider: half precision becomes float32, integers become float64."""
     array = as_array(where, name, numbers)
     require_real(where, name, array)
     if is_whole(array):
@@ -66,11 +66,11 @@ def one_dtype(where: str, things: Mapping[str, Any]) -> list[Array]:
     for name, array in arrays.items():
         require_real(where, name, array)
     handed = [thing for thing in things.values() if is_array(thing)]
-    floating = {name: dtype_name(thing) for name, thing in things.items() if is_array(thing) and
-    is_floating(thing)} if len(set(floating.values())) > 1:
-        listed = ", ".join(f"{name} {dtype}" for name, dtype in floating.items())
-        raise DtypeError(f"{where}: one floating dtype is needed for all. Got {listed}; convert them to one.")
     model = handed[0] if handed else next(iter(arrays.values()))
     namespace(model, *handed)
-    dtype = next((things[name].dtype for name in floating), float)
+    floating = {name: thing.dtype for name, thing in things.items() if is_array(thing) and is_floating(thing)}
+    if len(set(floating.values())) > 1:
+        listed = ", ".join(f"{name} {dtype_name(things[name])}" for name in floating)
+        raise DtypeError(f"{where}: all need one floating dtype. Got {listed}; convert them to one.")
+    dtype = next(iter(floating.values()), float)
     return [cast(beside(array, model), dtype) for array in arrays.values()]

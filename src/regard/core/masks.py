@@ -1,8 +1,8 @@
 """Masks: who may look where. True where a query may look, as in PyTorch's SDPA, JAX, Keras and ONNX.
 
-A mask is a plain boolean array (…, Q, K), so masks are combined by ``&``, ``|`` and ``~``: ``causal(5, 5) &
-~masks_out``. A key mask (…, K) says which keys are there at all, for every query. Whoever has masks with the
-opposite meaning, as `torch.nn.MultiheadAttention` wants them, turns them round by `from_torch_mha`.
+A mask is a plain boolean array (…, Q, K), so masks are combined by ``&``, ``|`` and ``~``. A key mask (…, K)
+says which keys are there at all, for every query. Masks with the opposite meaning, those that
+`torch.nn.MultiheadAttention` takes, are turned round by `from_torch_mha`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ def causal(queries: int, keys: int, *, query_offset: int | None = None, like: Ar
         queries: Q, how many queries.
         keys: K, how many keys.
         query_offset: the position of the first query among the keys: query i sees keys j ≤ i + query_offset.
-            Without it the last query stands at the last key, which is K − Q; 0 lets the first query stand at
-            the first key.
+            Without it the last query stands at the last key, which is K − Q; with 0 the first at the first.
         like: an array whose library and device the mask shall have; without it NumPy's.
 
     Returns:
@@ -40,13 +39,13 @@ def causal(queries: int, keys: int, *, query_offset: int | None = None, like: Ar
     return key_position <= query_position
 
 
-def window(queries: int, keys: int, size: int, *, query_offset: int | None = None, like: Array | None = None)
--> Array:
+def window(
+    queries: int, keys: int, size: int, *, query_offset: int | None = None, like: Array | None = None
+) -> Array:
     """A mask that hides what is far: each query sees the keys less than ``size`` positions away from its own.
 
-    Together with `causal` these are the ``size`` latest keys, the query's own included, the sliding window of
-    Mistral 7B; alone it is as wide on the other side, 2 · size − 1 keys. ``size=1`` leaves only the query's
-    own position.
+    Together with `causal` these are the ``size`` latest keys, the query's own included: the sliding window of
+    Mistral 7B. Alone it is as wide on the other side, 2 · size − 1 keys. A size of 1 leaves the query's own.
 
     Args:
         queries: Q, how many queries.
@@ -60,12 +59,11 @@ def window(queries: int, keys: int, size: int, *, query_offset: int | None = Non
 
     Raises:
         ShapeError: more queries than keys and no query_offset.
-        InputError: a size that is not a whole number of at least 1, a query_offset that is not a whole
-            number.
+        InputError: a size that is no whole number of at least 1, a query_offset that is no whole number.
 
     Source:
-        Jiang et al. 2023, section 2, "Sliding Window Attention"; arXiv:2310.06825. FlashAttention's
-        ``window_size`` counts without the query's own position: its (W − 1, 0) is our W with causal.
+        Jiang et al. 2023, section 2, "Sliding Window Attention"; arXiv:2310.06825. FlashAttention counts
+        without the query's own position: its window_size of (W − 1, 0) is our W with causal.
     """
     size = whole_number("window", size)
     if size < 1:
@@ -110,8 +108,7 @@ def from_torch_mha(mask: Array, *, heads: int | None = None) -> Array:
         query may look.
 
     Raises:
-        DtypeError: a mask of numbers, which MultiheadAttention adds to the scores: hand it to ``bias=`` as it
-            is.
+        DtypeError: a mask of numbers, which MultiheadAttention adds to the scores; it goes to ``bias=``.
         ShapeError: heads that do not divide the first axis of a mask (B · H, Q, K).
     """
     mask = as_array("from_torch_mha", "mask", mask)
@@ -119,7 +116,10 @@ def from_torch_mha(mask: Array, *, heads: int | None = None) -> Array:
     if heads is None:
         return ~mask
     if len(mask.shape) != 3 or mask.shape[0] % heads:
-        raise ShapeError(f"from_torch_mha: with heads={heads} the mask must be (B · {heads}, Q, K). Got {tuple(mask.shape)}.")
+        raise ShapeError(
+            f"from_torch_mha: with heads={heads} the mask must be (B · {heads}, Q, K). "
+            f"Got {tuple(mask.shape)}."
+        )
     return ~namespace(mask).reshape(mask, (mask.shape[0] // heads, heads, *mask.shape[1:]))
 
 
@@ -127,8 +127,8 @@ def require_boolean(where: str, name: str, mask: Array) -> None:
     """Refuse a mask of numbers, whose meaning nobody can know."""
     if dtype_name(mask) != "bool":
         raise DtypeError(
-            f"{where}: {name} must be boolean, True where a query may look. Got {dtype_name(mask)}; numbers
-            that shall be " "added to the scores go to bias=."
+            f"{where}: {name} must be boolean, True where a query may look. Got {dtype_name(mask)}; "
+            "numbers to be added to the scores go to bias=."
         )
 
 
@@ -142,13 +142,16 @@ def whole_number(name: str, number: Any) -> int:
     raise InputError(f"{name} must be a whole number. Got {number!r}.")
 
 
-def _positions(where: str, queries: int, keys: int, query_offset: int | None, like: Array | None) ->
-    tuple[Array, Array]: if query_offset is None:
+def _positions(
+    where: str, queries: int, keys: int, query_offset: int | None, like: Array | None
+) -> tuple[Array, Array]:
+    """Where the queries (Q, 1) and the keys (K,) stand, counted in keys."""
+    if query_offset is None:
         query_offset = keys - queries
         if query_offset < 0:
             raise ShapeError(
-                f"{where}: {queries} queries but only {keys} keys, so the first queries would stand before the
-                first key. " "Say where the first query stands by query_offset=: 0 is at the first key."
+                f"{where}: {queries} queries but only {keys} keys, so the first query would stand before the "
+                "first key. Say where it stands by query_offset=; 0 is at the first key."
             )
     offset = whole_number("query_offset", query_offset)
     if like is None:

@@ -1,8 +1,8 @@
 """Normalizers: from scores to weights, over the keys of each query.
 
 A normalizer is a function from scores (…, Q, K) to weights of the same shape, row by row over the last axis.
-A score of −∞ means "not here": its weight is 0. Any function of this form will do; `regard.core.attention`
-never hands it a row that is hidden altogether, nor one without keys.
+A score of −∞ means "not here": its weight is 0. Any function of this form will do; it is never handed a row
+that the masks hide altogether, nor one without keys.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def softmax(scores: Array) -> Array:
 
     Args:
         scores: (…, Q, K), unbounded. −∞ hides a key. +∞ counts as the largest finite number, so that such
-            keys share the whole weight; scores of any size stay finite.
+            keys share the whole weight. Half precision is widened to float32, integers to float64.
 
     Returns:
         (…, Q, K) weights from 0 to 1, each row with sum 1. A row of −∞ alone, which may look nowhere, gets
@@ -37,8 +37,7 @@ def softmax(scores: Array) -> Array:
     xp = namespace(scores)
     if is_torch_namespace(xp) and scores.shape[-1]:
         weights = xp.softmax(scores, -1)
-        # PyTorch's own is faster, and gives NaN to the whole of a row that is empty, infinite or NaN: the
-        # first column tells.
+        # PyTorch's own is faster. A row that is empty or infinite it makes NaN: the first column tells.
         if surely(~xp.any(xp.isnan(weights[..., :1]))):
             return weights
     with calm(xp):
@@ -64,7 +63,7 @@ def log_sum_exp(scores: Array) -> Array:
 
 
 def _shares(xp: Namespace, scores: Array) -> tuple[Array, Array, Array]:
-    """exp(s − highest), their sum over each row, and the highest score of each row, or the finite number nearest to it."""
+    """exp(s − highest), their sum over each row, and the highest score of each row, as a finite number."""
     if not scores.shape[-1]:
         nothing = xp.sum(scores, axis=-1, keepdims=True)
         return scores, nothing, nothing

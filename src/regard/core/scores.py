@@ -1,8 +1,8 @@
 """Scores: how well a query matches a key, before anything is normalised.
 
-A score is a function ``score(query, keys)`` from query (…, Q, D) and keys (…, K, D) to scores (…, Q, K).
-Those that need parameters are made by a function that takes them: ``attend(q, k, v, score=additive(w_query,
-w_keys, v_score))``. Any other function of the same form will do.
+A score is a function ``score(query, keys)`` from query (…, Q, D) and keys (…, K, D) to scores (…, Q, K), or
+to what broadcasts to that. Those with parameters are made by a function that takes them:
+``attend(q, k, v, score=additive(w_query, w_keys, v_score))``. Any other function of this form will do.
 """
 
 from __future__ import annotations
@@ -36,16 +36,15 @@ def dot(query: Array, keys: Array) -> Array:
     """
     if query.shape[-1] != keys.shape[-1]:
         raise ShapeError(
-            f"dot score: the query has {query.shape[-1]} features but the keys have {keys.shape[-1]}; both
-            need the same " f"(scores.general takes different ones). Got query {tuple(query.shape)}, keys
-            {tuple(keys.shape)}."
+            f"dot score: the query has {query.shape[-1]} features but the keys have {keys.shape[-1]}; both "
+            f"need the same (scores.general takes different ones). "
+            f"Got query {tuple(query.shape)}, keys {tuple(keys.shape)}."
         )
     return query @ namespace(keys).matrix_transpose(keys)
 
 
 def scaled_dot(query: Array, keys: Array) -> Array:
-    """Score each key by its dot product with the query, scaled so that its size doesn't grow with D: q · k /
-    √D.
+    """Score each key by its dot product with the query, of a size that doesn't grow with D: q · k / √D.
 
     Args:
         query: (…, Q, D), what is looked for.
@@ -71,15 +70,13 @@ def general(w: Array) -> Score:
 
     Returns:
         A score: a function from query (…, Q, D_q) and keys (…, K, D_k) to scores (…, Q, K), unbounded, no
-            unit. It computes
-        in the query's dtype.
+        unit. It computes in the query's dtype.
 
     Raises:
         ShapeError: w is not a matrix; from the score, that it does not fit the query or the keys.
 
     Source:
-        Luong, Pham and Manning 2015, eq. 8, "general"; arXiv:1508.04025. Their h_t is our query, their h_s
-        our keys.
+        Luong, Pham and Manning 2015, eq. 8, "general"; arXiv:1508.04025. Their h_t is our query.
     """
     w = as_array("general score", "w", w)
     _require_axes("general", "w", w, 2, "(D_q, D_k)")
@@ -97,24 +94,20 @@ def additive(w_query: Array | None, w_keys: Array | None, v: Array) -> Score:
     """Make a score from a small network over query and key: v · tanh(W_q q + W_k k).
 
     Args:
-        w_query: (A, D_q), projects the query into A hidden features; None when the query is already
-            projected.
-        w_keys: (A, D_k), projects the keys; None when the keys are already projected, as a decoder does once
-            a sentence.
+        w_query: (A, D_q), projects the query into A hidden features; None when it is already projected.
+        w_keys: (A, D_k), projects the keys; None when they already are, as where it is done once a sentence.
         v: (A,), the direction in which a match scores high.
 
     Returns:
         A score: a function from query (…, Q, D_q) and keys (…, K, D_k) to scores (…, Q, K), within ±Σ|v|, no
-            unit. It
-        computes in the query's dtype, and holds all Q × K × A hidden features at once.
+        unit. It computes in the query's dtype, and holds all Q × K × A hidden features at once.
 
     Raises:
         ShapeError: a parameter has the wrong number of axes, or another A than v; from the score, that a
             projection does not fit its input.
 
     Source:
-        Bahdanau, Cho and Bengio 2015, appendix A.1.2; arXiv:1409.0473. Their s is our query, their h our
-        keys.
+        Bahdanau, Cho and Bengio 2015, appendix A.1.2; arXiv:1409.0473. Their s is our query, h our keys.
     """
     v = as_array("additive score", "v", v)
     _require_axes("additive", "v", v, 1, "(A,)")
@@ -129,6 +122,19 @@ def additive(w_query: Array | None, w_keys: Array | None, v: Array) -> Score:
         return namespace(query).tanh(hidden) @ direction
 
     return score
+
+
+def _projection(name: str, w: Array | None, v: Array) -> Array | None:
+    if w is None:
+        return None
+    matrix = as_array("additive score", name, w)
+    _require_axes("additive", name, matrix, 2, "(A, D)")
+    if matrix.shape[0] != v.shape[0]:
+        raise ShapeError(
+            f"additive score: {name} has {matrix.shape[0]} hidden features but v has {v.shape[0]}; "
+            f"both need the same. Got {name} {tuple(matrix.shape)}, v {tuple(v.shape)}."
+        )
+    return matrix
 
 
 def _project(name: str, w: Array | None, side: str, inputs: Array, direction: Array) -> Array:
@@ -146,19 +152,6 @@ def _parameter(parameter: Array, inputs: Array) -> Array:
     if not is_floating(inputs):
         return parameter
     return cast(parameter, inputs.dtype)
-
-
-def _projection(name: str, w: Array | None, v: Array) -> Array | None:
-    if w is None:
-        return None
-    matrix = as_array("additive score", name, w)
-    _require_axes("additive", name, matrix, 2, "(A, D)")
-    if matrix.shape[0] != v.shape[0]:
-        raise ShapeError(
-            f"additive score: {name} has {matrix.shape[0]} hidden features but v has {v.shape[0]}; both need
-            the same. " f"Got {name} {tuple(matrix.shape)}, v {tuple(v.shape)}."
-        )
-    return matrix
 
 
 def _require_axes(score: str, name: str, parameter: Array, axes: int, form: str) -> None:

@@ -15,29 +15,43 @@ def entropy(weights: Array) -> Array:
         weights: (…, Q, K), from 0 to 1.
 
     Returns:
-        (…, Q), in nats, from 0 (one key has it all) to ln K (all keys alike); 0 for a query that looks
-        nowhere.
+        (…, Q), in nats, from 0 (one key has it all) to ln K (all alike); 0 for a query that looks nowhere.
 
     Source:
         Shannon 1948, section 6.
     """
     xp = namespace(weights)
-    # 0 − Σ, because −Σ of nothing would be written −0.
+    # 0 − Σ, because −Σ of nothing would be shown as −0.
     return 0.0 - xp.sum(weights * xp.log(xp.where(weights == 0, 1.0, weights)), axis=-1)
 
 
 def max_weight(weights: Array) -> Array:
-    """The largest weight of each query: (…, Q, K) to (…, Q), from 0 to 1; 0 for a query that looks nowhere."""
+    """The largest weight of each query.
+
+    Args:
+        weights: (…, Q, K), from 0 to 1.
+
+    Returns:
+        (…, Q), from 0 to 1; 0 for a query that looks nowhere.
+    """
     xp = namespace(weights)
     return xp.max(weights, axis=-1) if weights.shape[-1] else xp.sum(weights, axis=-1)
 
 
 def argmax(weights: Array) -> Array:
-    """The key each query looks at most: (…, Q, K) to (…, Q), integers from 0; −1 for a query that looks nowhere."""
+    """The key each query looks at most.
+
+    Args:
+        weights: (…, Q, K), from 0 to 1.
+
+    Returns:
+        (…, Q), integers from 0 to K − 1, the first of several alike; −1 for a query that looks nowhere.
+    """
     xp = namespace(weights)
+    nowhere = max_weight(weights) == 0
     if not weights.shape[-1]:
-        return xp.astype(xp.sum(weights, axis=-1), int) - 1
-    return xp.where(xp.max(weights, axis=-1) == 0, -1, xp.argmax(weights, axis=-1))
+        return xp.astype(nowhere, int) * -1
+    return xp.where(nowhere, -1, xp.argmax(weights, axis=-1))
 
 
 STATISTICS: dict[str, Callable[[Array], Array]] = {
@@ -52,7 +66,6 @@ def known(function: str, names: Iterable[str]) -> list[str]:
     names = [names] if isinstance(names, str) else list(names)
     for name in names:
         if name not in STATISTICS:
-            raise InputError(
-                f"{function}(): {name} is not a statistic. Known statistics: {', '.join(STATISTICS)}."
-            )
+            listed = ", ".join(STATISTICS)
+            raise InputError(f"{function}(): {name} is not a statistic. Known statistics: {listed}.")
     return names

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from regard.data import corpora
 from regard.data.batches import Batches
-from regard.data.corpora import Corpus
+from regard.data.corpora import Corpus, same_format, split
 from regard.data.tokenization import Tokenizer
 from regard.decoding.translator import Model
 from regard.errors import CorpusError, RunError
@@ -20,12 +18,10 @@ from regard.training.checkpoints import last_checkpoint
 from regard.training.display import Reporter, Silent
 from regard.training.loop import Training
 from regard.training.memory import keep_freed_memory
+from regard.training.origin import Pairs, files_of, name_of, read, recorded_files
 from regard.training.recipe import Recipe
 from regard.training.run import RunFolder, check_free, model_of, named_weights, write_tensors
 from regard.training.validation import validation_score
-
-Pairs = str | os.PathLike[str] | tuple[Any, Any] | Corpus | Iterable[tuple[str, str]]
-
 
 def fit(
     pairs: Pairs,
@@ -56,23 +52,47 @@ def fit(
         TrainingError: a loss that is not a number, or a full disk.
         Interrupted: Ctrl-C; everything is saved.
     """
-    reporter = reporter or Silent()
     settings = recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else Recipe.load(os.fspath(recipe))
-    folder = Path(out) if out is not None else Path("runs") / _name(pairs)
+    folder = Path(out) if out is not None else Path("runs") / name_of(pairs)
     if not resume:
         check_free(folder)
-    keep_freed_memory()
-    training, validation = _corpora(pairs, valid, settings if not resume else RunFolder.open(folder).recipe)
+    recipe = RunFolder.open(folder).recipe if resume else settings
+    training, validation = _corpora(pairs, valid, recipe)
     if resume:
         run, tokenizer = _reopened(folder, training, validation)
     else:
-        torch.manual_seed(settings.training.seed)
-        run, tokenizer = _started(folder, settings, training, validation)
-    return _train(run, tokenizer, training, validation, reporter)
+        origin = {"training_files": files_of(pairs), "validation_files": files_of(valid)}
+        files = {name: value.recorded() for name, value in origin.items() if value is not None}
+        run, tokenizer = _started(folder, recipe, training, validation, files)
+    return _train(run, tokenizer, training, validation, reporter or Silent())
+
+
+def resume(folder: str | os.PathLike[str], *, reporter: Reporter | None = None) -> Model:
+    """Go on with a run where its last checkpoint is, reading the files that it was started with.
+
+    Args:
+        folder: of a run that was started from files.
+        reporter: is told how it goes.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        RunError: not a run, no longer whole, ended already, or started from pairs in memory.
+        CorpusError: its files cannot be read any more.
+    """
+    run = RunFolder.open(Path(folder))
+    if run.finished:
+        raise RunError(f"{folder}: training has ended; there is nothing to resume.")
+    pairs = recorded_files(run.about["corpus"], "training")
+    if pairs is None:
+        raise RunError(f"{folder}: started from pairs in memory; call regard.fit with them, out and resume=True.")
+    return fit(pairs, valid=recorded_files(run.about["corpus"], "validation"), out=folder, resume=True, reporter=reporter)
 
 
 def _train(run: RunFolder, tokenizer: Tokenizer, training: Corpus, validation: Corpus, reporter: Reporter) -> Model:
     recipe = run.recipe
+    keep_freed_memory()
     torch.manual_seed(recipe.training.seed)
     network = run.network(tokenizer)
     model = model_of(network, tokenizer, recipe, run.path.name)
@@ -118,7 +138,9 @@ def encode(corpus: Corpus, tokenizer: Tokenizer, longest: int) -> EncodedPairs:
     return EncodedPairs([sources[i] for i in kept], [targets[i] for i in kept], len(sources) - len(kept))
 
 
-def _started(folder: Path, recipe: Recipe, training: Corpus, validation: Corpus) -> tuple[RunFolder, Tokenizer]:
+def _started(
+    folder: Path, recipe: Recipe, training: Corpus, validation: Corpus, files: dict[str, Any]
+) -> tuple[RunFolder, Tokenizer]:
     """Choose what the recipe leaves open, learn the vocabulary, and make the folder."""
     data = recipe.data
     tokenizer = Tokenizer.train(
@@ -129,14 +151,16 @@ def _started(folder: Path, recipe: Recipe, training: Corpus, validation: Corpus)
     )
     encoded = encode(training, tokenizer, data.longest)
     batches = Batches(encoded.sources, encoded.targets, tokens=recipe.training.batch_tokens)
-    chosen = completed(recipe, len(tokenizer), len(validation), len(batches.epoch(0)))
-    about = {
+    chosen = completed(recipe, len(tokenizer), len(batches.epoch(0)))
+    about = files | {
         "training": training.name,
         "training_digest": training.digest(),
         "training_pairs": len(training),
         "validation": validation.name,
         "validation_digest": validation.digest(),
         "validation_pairs": len(validation),
+        "skipped_empty": training.empty + validation.empty,
+        "skipped_too_long": encoded.too_long,
     }
     return RunFolder.create(folder, chosen, about, tokenizer), tokenizer
 
@@ -149,7 +173,7 @@ def chosen_vocabulary(pairs: int) -> int:
     return 16_000
 
 
-def completed(recipe: Recipe, vocabulary: int, validation_pairs: int, batches_an_epoch: int) -> Recipe:
+def completed(recipe: Recipe, vocabulary: int, batches_an_epoch: int) -> Recipe:
     """The recipe with every 0 that means «choose» replaced by what was chosen.
 
     About 30 epochs, but no fewer than 2,000 and no more than 100,000 steps; 30 validations on the way.
@@ -158,7 +182,7 @@ def completed(recipe: Recipe, vocabulary: int, validation_pairs: int, batches_an
     every = recipe.training.validate_every or max(20, steps // 30)
     return replace(
         recipe,
-        data=replace(recipe.data, vocabulary=vocabulary, validation=validation_pairs),
+        data=replace(recipe.data, vocabulary=vocabulary),
         training=replace(recipe.training, steps=steps, validate_every=every),
     )
 
@@ -173,30 +197,14 @@ def _reopened(folder: Path, training: Corpus, validation: Corpus) -> tuple[RunFo
 
 
 def _corpora(pairs: Pairs, valid: Pairs | None, recipe: Recipe) -> tuple[Corpus, Corpus]:
-    corpus = _corpus(pairs)
+    corpus = read(pairs)
     if valid is not None:
-        validation = _corpus(valid)
-        corpora.same_format(corpus, validation)
+        validation = read(valid)
+        same_format(corpus, validation)
         return corpus, validation
     if recipe.data.validation:
-        most = recipe.data.validation
-        return corpora.split(corpus, fraction=0.5, most=most, seed=recipe.training.seed)
-    return corpora.split(corpus, seed=recipe.training.seed)
-
-
-def _corpus(pairs: Pairs) -> Corpus:
-    if isinstance(pairs, Corpus):
-        return pairs
-    if isinstance(pairs, str | os.PathLike):
-        return corpora.read_pairs(pairs)
-    if isinstance(pairs, tuple) and len(pairs) == 2 and all(isinstance(p, str | os.PathLike) for p in pairs):
-        return corpora.read_pairs(*pairs)
-    return corpora.from_pairs(pairs)
-
-
-def _name(pairs: Pairs) -> str:
-    first = pairs[0] if isinstance(pairs, tuple) and pairs else pairs
-    return Path(first).name.split(".")[0] if isinstance(first, str | os.PathLike) else "pairs"
+        return split(corpus, fraction=0.5, most=recipe.data.validation, seed=recipe.training.seed)
+    return split(corpus, seed=recipe.training.seed)
 
 
 def _summary(

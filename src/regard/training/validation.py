@@ -34,6 +34,10 @@ class Evaluation:
     alignment: AlignmentScore | None
     predictions: tuple[str, ...]
 
+    def __str__(self) -> str:
+        lines = [f"{self.sentences:,} pairs", str(self.bleu), str(self.chrf), f"exact match {self.exact_match:.1%}"]
+        return "\n".join(lines if self.alignment is None else [*lines, str(self.alignment)])
+
     def to_dict(self) -> dict[str, Any]:
         """The scores as plain values, ready for JSON; the outputs are left out."""
         values: dict[str, Any] = {

@@ -1,4 +1,7 @@
-"""From a record to a page, a picture, a terminal. Light to import: matplotlib comes with the first picture, torch never."""
+"""From a record to a page, a picture, a terminal.
+
+Light to import: matplotlib is loaded with the first picture, torch never.
+"""
 
 from regard.viewer.view import View
 

@@ -51,7 +51,10 @@ class Pen:
         if self.plain:
             return Text(left + shade(weight) + right if self.gold else shade(weight) * 2)
         dark = lightness(self._ramp[round(weight * 255)]) < 50
-        return Text(left + right, Style(color="#a9b1c2" if dark else "#000000", bgcolor=self.ink(weight), bold=not dark))
+        return Text(
+            left + right,
+            Style(color="#a9b1c2" if dark else "#000000", bgcolor=self.ink(weight), bold=not dark),
+        )
 
     def halves(self, upper: float, lower: float | None) -> Text:
         """One column wide: two cells above each other, each half a line high."""
@@ -120,6 +123,7 @@ def finish(line: Text, width: int) -> Text:
 def to_ascii(line: Text) -> Text:
     """The same columns for a terminal that knows no other characters."""
     plain = "".join(
-        cluster if cluster.isascii() else "?" * cell_len(cluster) for cluster in clusters(line.plain.translate(_ASCII))
+        cluster if cluster.isascii() else "?" * cell_len(cluster)
+        for cluster in clusters(line.plain.translate(_ASCII))
     )
     return Text(plain, no_wrap=True, overflow="crop")

@@ -77,7 +77,9 @@ def _installed(refresh: bool) -> tuple[tuple[str, str], ...]:
     regular = {
         font.name: font.fname
         for font in fontManager.ttflist
-        if font.style == "normal" and font.weight in (400, "normal", "regular") and not font.fname.startswith(own)
+        if font.style == "normal"
+        and font.weight in (400, "normal", "regular")
+        and not font.fname.startswith(own)
     }
 
     def rank(name: str) -> tuple[int, int, str]:

@@ -24,8 +24,8 @@ _MODULES = ("data.js", "map.js", "page.js")  # each imports only from those befo
 def page(records: AttentionRecord | Sequence[AttentionRecord]) -> str:
     """One self-contained HTML page with one record or several to choose from.
 
-    The page runs only the script it came with: its content policy names that script and its style by their hash and forbids
-    every request.
+    The page runs only the script it came with: its content policy names that script and its style by their
+    hash and forbids every request.
 
     Args:
         records: what to show; layers and heads are averaged.
@@ -51,8 +51,10 @@ def page(records: AttentionRecord | Sequence[AttentionRecord]) -> str:
 
 
 def payload(records: Sequence[AttentionRecord]) -> dict[str, Any]:
-    """What the page is handed, as plain JSON values; weights are base64 of little-endian float32, row by row."""
-    ramps = {name: {paper: anchors.split() for paper, anchors in both.items()} for name, both in RAMPS.items()}
+    """What the page is handed, as JSON values; weights are base64 of little-endian float32, row by row."""
+    ramps = {
+        name: {paper: anchors.split() for paper, anchors in both.items()} for name, both in RAMPS.items()
+    }
     return {"version": 1, "ramps": ramps, "records": [_record(record) for record in records]}
 
 
@@ -95,8 +97,8 @@ def _policy(style: str, module: str) -> str:
         return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") + "'"
 
     return (
-        f"default-src 'none'; script-src {fingerprint(module)}; style-src {fingerprint(style)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {fingerprint(module)}; style-src {fingerprint(style)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
 
 

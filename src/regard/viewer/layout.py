@@ -9,13 +9,19 @@ from math import ceil, cos, radians
 from regard.record import AttentionRecord
 from regard.viewer.tokens import is_character, show, shown_order
 
-__all__ = ["POINT", "Layout", "Ruler"]
+__all__ = ["POINT", "TITLE_FONT", "Layout", "Ruler"]
 
 POINT = 25.4 / 72  # mm
+TITLE_FONT = 10.0  # points
 _LARGEST, _SMALLEST = 9.0, 4.0  # points
 _LARGEST_CELL = 6.5
 _TALLEST = 240.0
-_LABEL_LENGTHS = (28, 18, 10, 6)  # characters; shorter ones are tried when labels leave the cells too little room
+_LABEL_LENGTHS = (
+    28,
+    18,
+    10,
+    6,
+)  # characters; shorter ones are tried when labels leave the cells too little room
 _COMFORTABLE_CELL = 4.0
 _SLANT = cos(radians(45))
 _LINE = 1.16  # height of a line in sizes of its font
@@ -45,7 +51,9 @@ class Ruler:
     def width(self, text: str, size: float) -> float:
         """Millimetres that a text takes at a font size in points."""
         if text not in self._widths:
-            self._widths[text] = self._pen.get_text_width_height_descent(text, self._face, ismath=False)[0] / 32
+            self._widths[text] = (
+                self._pen.get_text_width_height_descent(text, self._face, ismath=False)[0] / 32
+            )
         return self._widths[text] * size * POINT
 
 
@@ -53,9 +61,10 @@ class Ruler:
 class Layout:
     """The sizes of one record's drawing.
 
-    ``left`` and ``above`` are the labels as shown, ``order`` the key index in each column, ``cell`` the side of a cell, ``font``
-    the size of the labels in points, ``margin`` and ``head`` the room left of and above the cells, ``indent`` what centres the
-    drawing, ``every_row`` and ``every_column`` which labels are set when there is no room for all.
+    ``left`` and ``above`` are the labels as shown, ``order`` the key index in each column, ``cell`` the
+    side of a cell, ``font`` the size of the labels in points, ``margin`` and ``head`` the room left of and
+    above the cells, ``indent`` what centres the drawing, ``every_row`` and ``every_column`` which labels
+    are set when there is no room for all.
     """
 
     title: str
@@ -74,10 +83,13 @@ class Layout:
     def of(cls, record: AttentionRecord, width: float, ruler: Ruler) -> Layout:
         """The layout of a record that is ``width`` mm wide: the largest font and cells that fit.
 
-        The font shrinks until the labels fit their cells, then labels are cut; below `_SMALLEST` points only every n-th label is set.
+        The font shrinks until the labels fit their cells, then labels are cut; below `_SMALLEST` points
+        only every n-th label is set.
         """
         tried = [cls._fit(record, width, ruler, longest) for longest in _LABEL_LENGTHS]
-        roomy = [one for one in tried if one.cell >= _COMFORTABLE_CELL or one.columns * one.cell >= 0.4 * width]
+        roomy = [
+            one for one in tried if one.cell >= _COMFORTABLE_CELL or one.columns * one.cell >= 0.4 * width
+        ]
         return roomy[0] if roomy else tried[-1]
 
     @classmethod
@@ -98,7 +110,9 @@ class Layout:
             font -= 0.25
         head += _TITLE if title else 0.0
         used = margin + len(above) * cell + right
-        return cls(title, left, above, order, upright, cell, font, margin, head, max(0.0, (width - used) / 2), ruler)
+        indent = max(0.0, (width - used) / 2) if cell else 0.0
+        title = _cut(title, width - indent, ruler)
+        return cls(title, left, above, order, upright, cell, font, margin, head, indent, ruler)
 
     @property
     def rows(self) -> int:
@@ -118,8 +132,9 @@ class Layout:
 
     @property
     def every_column(self) -> int:
-        needed = 0.62 if self.upright else _SLANTED_LINE * 0.9 / _SLANT
-        return ceil(self.font * POINT * needed / self.cell)
+        if self.upright:
+            return ceil(max(self.ruler.width(text, self.font) for text in self.above) / self.cell)
+        return ceil(self.font * POINT * 0.9 * _SLANTED_LINE / _SLANT / self.cell)
 
 
 def _cell(room: float, lengths: list[float], rows: int) -> float:
@@ -141,6 +156,14 @@ def _fitting(cell: float, upright: tuple[str, ...], ruler: Ruler) -> float:
 def _short(token: str, longest: int) -> str:
     shown = show(token)
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def _cut(title: str, width: float, ruler: Ruler) -> str:
+    if ruler.width(title, TITLE_FONT) <= width:
+        return title
+    while title and ruler.width(title + "…", TITLE_FONT) > width:
+        title = title[:-1]
+    return title + "…"
 
 
 def _title(record: AttentionRecord) -> str:

@@ -18,7 +18,7 @@ from regard.errors import InputError
 from regard.record import AttentionRecord, write_atomically
 from regard.viewer.colours import ramp
 from regard.viewer.fonts import FIRST, families_for
-from regard.viewer.layout import POINT, Layout, Ruler
+from regard.viewer.layout import POINT, TITLE_FONT, Layout, Ruler
 from regard.viewer.tokens import is_quiet, show
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _MARGIN = 2.5  # mm
 _BETWEEN = 7.0  # mm between two records
 _LEGEND = 6.5  # mm
 _NARROWEST, _WIDEST = 30.0, 2000.0  # mm
+_MOST_PIXELS = 2**16  # matplotlib's limit
 _MOST_SHAPES = 4000  # cells drawn one by one; more are one image
 
 
@@ -48,9 +49,9 @@ def draw(
 ) -> Path:
     """Draw one record, or several beneath each other, as PNG or SVG.
 
-    Words stand upright on the left and slanted on top, characters upright; cells are square, so the height follows from the
-    number of tokens. White is a weight of nothing, full colour is one. SVG holds real text. A character that
-    no installed font has is drawn as a box.
+    Words stand upright on the left and slanted on top, characters upright; cells are square, so the height
+    follows from the number of tokens. White is a weight of nothing, full colour is one. SVG holds real
+    text. A character that no installed font has is drawn as a box.
 
     Args:
         record: what to draw; layers and heads are averaged.
@@ -70,7 +71,9 @@ def draw(
     if kind not in ("png", "svg"):
         raise InputError(f"{path}: a picture ends in .png or .svg.")
     if not _NARROWEST <= width_mm <= _WIDEST:
-        raise InputError(f"draw(): width_mm is {width_mm}; {_NARROWEST:g} to {_WIDEST:g} millimetres can be drawn.")
+        raise InputError(
+            f"draw(): width_mm is {width_mm}; {_NARROWEST:g} to {_WIDEST:g} millimetres can be drawn."
+        )
     records = [record] if isinstance(record, AttentionRecord) else list(record)
     return write_atomically(path, _render(records, kind, width_mm, ramp(colours, "light"), dpi))
 
@@ -82,7 +85,13 @@ def _render(records: list[AttentionRecord], kind: str, width: float, inks: np.nd
 
         ruler = Ruler()
         layouts = [Layout.of(record, width - 2 * _MARGIN, ruler) for record in records]
-        height = sum(layout.height for layout in layouts) + _BETWEEN * (len(layouts) - 1) + _LEGEND + 2 * _MARGIN
+        height = (
+            sum(layout.height for layout in layouts) + _BETWEEN * (len(layouts) - 1) + _LEGEND + 2 * _MARGIN
+        )
+        if kind == "png" and height / 25.4 * dpi >= _MOST_PIXELS:
+            raise InputError(
+                f"draw(): {len(records)} records make a PNG of {height:.0f} mm, too tall; save fewer, or SVG."
+            )
         figure = Figure(figsize=(width / 25.4, height / 25.4))
         FigureCanvasAgg(figure)
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
@@ -106,16 +115,21 @@ def _in_millimetres(svg: bytes, width: float, height: float) -> bytes:
 
 @contextmanager
 def _own_settings(records: Sequence[AttentionRecord]) -> Iterator[None]:
-    """Matplotlib's defaults for the time of one drawing, whatever the user's style is; missing glyphs raise no warning."""
+    """Matplotlib's defaults for one picture, whatever the user's style, without a word of missing glyphs."""
     import matplotlib
     import matplotlib.style
 
     texts = [show(t) for record in records for t in (*record.query_tokens, *record.key_tokens, record.title)]
-    fonts = {"font.family": [*families_for(texts), "sans-serif"], "font.sans-serif": [FIRST]}
-    others = {"svg.fonttype": "none", "svg.hashsalt": "regard", "image.composite_image": False}
+    settings: dict[Any, Any] = {
+        "font.family": [*families_for(texts), "sans-serif"],
+        "font.sans-serif": [FIRST],
+        "svg.fonttype": "none",
+        "svg.hashsalt": "regard",
+        "image.composite_image": False,
+    }
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.style.use("default")
-        matplotlib.rcParams.update({**fonts, **others})
+        matplotlib.rcParams.update(settings)
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
@@ -134,7 +148,7 @@ class _Painter:
     def paint(self) -> None:
         place = self.layout
         if place.title:
-            self._text(self.left, self.top, place.title, 10, va="top")
+            self._text(self.left, self.top, place.title, TITLE_FONT, va="top")
         if not place.rows or not place.columns:
             self._text(self.left, self.top + place.height, "nothing to look at", 8, color=_QUIET)
             return
@@ -165,11 +179,15 @@ class _Painter:
             if cell >= 3.0:
                 across = [[(self.x0, y), (self.x1, y)] for y in self.y0 + cell * np.arange(1, rows)]
                 down = [[(x, self.y0), (x, self.y1)] for x in self.x0 + cell * np.arange(1, columns)]
-                self.axes.add_collection(LineCollection(across + down, colors=_GRID, linewidths=0.4), autolim=False)
+                self.axes.add_collection(
+                    LineCollection(across + down, colors=_GRID, linewidths=0.4), autolim=False
+                )
             row, column = np.nonzero(np.round(weights * 255))
             corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
             squares = (np.stack([column, row], -1)[:, None] + corners) * cell + (self.x0, self.y0)
-            shapes = PolyCollection(list(squares), facecolors=paint[row, column] / 255, antialiased=False, linewidths=0)
+            shapes = PolyCollection(
+                list(squares), facecolors=paint[row, column] / 255, antialiased=False, linewidths=0
+            )
             self.axes.add_collection(shapes, autolim=False)
         frame = Rectangle((self.x0, self.y0), self.x1 - self.x0, self.y1 - self.y0)
         frame.set(fill=False, edgecolor=_FRAME, linewidth=0.5)
@@ -188,10 +206,17 @@ class _Painter:
             x, y = self.x0 - 1.2, self.y0 + (query + 0.5) * place.cell
             colour = _QUIET if is_quiet(token) else _INK
             # "baseline" and not "center": words with and without descenders then stand on even lines
-            self._text(x, y + 0.36 * size * POINT, place.left[query], size, ha="right", va="baseline", color=colour)
+            self._text(
+                x, y + 0.36 * size * POINT, place.left[query], size, ha="right", va="baseline", color=colour
+            )
             if query in self.record.copied:
                 below = y + 0.5 * size * POINT
-                self.axes.plot([x - place.ruler.width(place.left[query], size), x], [below, below], color=_INK, lw=0.07 * size)
+                self.axes.plot(
+                    [x - place.ruler.width(place.left[query], size), x],
+                    [below, below],
+                    color=_INK,
+                    lw=0.07 * size,
+                )
 
     def _column_labels(self) -> None:
         place, size = self.layout, self.layout.font
@@ -207,7 +232,7 @@ class _Painter:
 
 
 def _gold_mark(axes: Axes, x: float, y: float, cell: float, *, sure: bool) -> None:
-    """An outlined square for a sure link, a circle for a possible one, light below so that it shows on dark ink."""
+    """A square for a sure link, a circle for a possible one, with a light edge that shows on dark ink."""
     from matplotlib.patches import Circle, Rectangle
     from matplotlib.patheffects import withStroke
 
@@ -217,7 +242,12 @@ def _gold_mark(axes: Axes, x: float, y: float, cell: float, *, sure: bool) -> No
         shape = Rectangle((x + inset, y + inset), cell - 2 * inset, cell - 2 * inset, joinstyle="miter")
     else:
         shape = Circle((x + 0.5 * cell, y + 0.5 * cell), 0.33 * cell)
-    shape.set(fill=False, edgecolor=_GOLD, linewidth=width, path_effects=[withStroke(linewidth=width + 0.7, foreground="white")])
+    shape.set(
+        fill=False,
+        edgecolor=_GOLD,
+        linewidth=width,
+        path_effects=[withStroke(linewidth=width + 0.7, foreground="white")],
+    )
     axes.add_patch(shape)
 
 

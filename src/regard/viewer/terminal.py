@@ -1,7 +1,7 @@
 """Attention in the terminal: a map with its words where it fits, else the strongest sources of each word.
 
-The map is a panel with its own background, so it reads the same in a light and in a dark terminal. Nothing that a token
-holds can command the terminal: control characters and escape sequences are drawn as symbols.
+The map is a panel with its own background, so it reads the same in a light and in a dark terminal. Nothing
+that a token holds can command the terminal: control characters and escape sequences are drawn as symbols.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def draw(record: AttentionRecord, *, width: int | None = None, colour: Colour | 
     Args:
         record: what to draw; layers and heads are averaged.
         width: the most columns that a line may take; None takes the window's.
-        colour: ``"truecolor"``, ``"256"`` or ``"none"`` (shading characters); None takes what the terminal can.
+        colour: ``"truecolor"``, ``"256"`` or ``"none"`` (shading characters); None asks the terminal.
 
     Returns:
         A `Drawing`, to be printed by a `rich.console.Console`.
@@ -127,13 +127,15 @@ class _Page:
         self.drawn = "roomy"
         rows = []
         for query in range(len(self.names)):
-            cells = [self.pen.cell(float(self.weights[query, key]), self._gold(query, key)) for key in self.order]
+            cells = [
+                self.pen.cell(float(self.weights[query, key]), self._gold(query, key)) for key in self.order
+            ]
             gap = Text(" ") + (edge if self.pen.plain else Text(" "))
             rows.append(Text("").join([self._label(query, margin, ">"), gap, *cells, edge]))
         return header + rows
 
     def _dense(self) -> list[Text]:
-        """Half-blocks: a column a word across, half a line a word down, so that two output words share a line."""
+        """Half-blocks: a word is a column across and half a line down, so two output words share a line."""
         margin = min(max(map(cell_len, self.names)), _LONGEST_DENSE_LABEL)
         together = 1 if self.pen.plain else 2
         start = together * (margin + 1) + 1
@@ -148,7 +150,10 @@ class _Page:
             line = Text("").join(labels)
             line.append(" " * (start - cell_len(line.plain)))
             upper, lower = self.weights[first], self.weights[queries[-1]] if len(queries) > 1 else None
-            cells = [self.pen.halves(float(upper[k]), None if lower is None else float(lower[k])) for k in self.order]
+            cells = [
+                self.pen.halves(float(upper[k]), None if lower is None else float(lower[k]))
+                for k in self.order
+            ]
             rows.append(Text("").join([line, *cells]))
         return header + rows
 

@@ -1,11 +1,11 @@
-"""How a token is shown: spaces and controls as quiet symbols, right-to-left text in the order its readers see."""
+"""How a token is shown: spaces and controls as quiet symbols, right-to-left text as its readers see it."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["isolate", "is_character", "is_quiet", "reads_right_to_left", "show", "shown_order"]
+__all__ = ["is_character", "is_quiet", "isolate", "reads_right_to_left", "show", "shown_order"]
 
 SPACE = "␣"
 NOTHING = "∅"
@@ -24,8 +24,10 @@ _SPECIAL = {
     "[PAD]": "▫",
 }
 _NAMED = {"\n": "↵", "\r": "␍", "\t": "⇥", "\v": "␋", "\f": "␌", "\x7f": "␡", "\u2028": "↵", "\u2029": "¶"}
-_NAMED |= {"\u00ad": "-", "\u2581": SPACE}
-_SYMBOLS = frozenset([SPACE, UNSHOWABLE, *_SPECIAL.values(), *_NAMED.values(), *map(chr, range(0x2400, 0x2421))]) - {"-"}
+_NAMED |= {"\x85": "↵", "\u00ad": "-", "\u2581": SPACE}
+_SYMBOLS = frozenset(
+    [SPACE, UNSHOWABLE, *_SPECIAL.values(), *_NAMED.values(), *map(chr, range(0x2400, 0x2421))]
+) - {"-"}
 _DIRECTION_MARKS = "\u200e\u200f\u061c"
 _JOINERS = "\u200c\u200d"
 _FIRST_STRONG_ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
@@ -35,7 +37,8 @@ def show(token: str) -> str:
     """The text that stands for a token in every drawing: one line, no control characters, no invisible ends.
 
     Spaces at the ends become ``␣``, line ends ``↵``, tabs ``⇥``, other controls their Unicode pictures,
-    sentence marks ``⊢`` and ``⊣``. Direction overrides and other invisible commands become ``�``. Words stay as they are.
+    sentence marks ``⊢`` and ``⊣``. Direction overrides and other invisible commands become ``�``. Words
+    stay as they are.
     """
     if token in _SPECIAL:
         return _SPECIAL[token]
@@ -59,7 +62,11 @@ def _symbol(character: str) -> str:
         return SPACE
     if character in _JOINERS:
         return character
-    if category in ("Cc", "Cs") or _is_no_character(character) or (category == "Cf" and not _has_a_form(character)):
+    if (
+        category in ("Cc", "Cs")
+        or _is_no_character(character)
+        or (category == "Cf" and not _has_a_form(character))
+    ):
         return UNSHOWABLE
     return character
 
@@ -97,7 +104,7 @@ def reads_right_to_left(text: str) -> bool:
 
 
 def isolate(text: str) -> str:
-    """Wrap right-to-left text so that a terminal cannot move it, or what stands beside it, to other columns."""
+    """Wrap right-to-left text so that a terminal moves neither it nor what stands beside it."""
     if any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text):
         return f"{_FIRST_STRONG_ISOLATE}{text}{_POP_ISOLATE}"
     return text
@@ -106,11 +113,11 @@ def isolate(text: str) -> str:
 def shown_order(tokens: Sequence[str]) -> list[int]:
     """The indices of tokens from left to right as a reader of their language sees the line.
 
-    ``[0, 1, 2, …]`` unless right-to-left letters occur; then each token is placed as the Unicode bidirectional
-    algorithm places a character: words run to the left, numbers inside them to the right.
+    ``[0, 1, 2, …]`` unless right-to-left letters occur; then each token is placed as the Unicode
+    bidirectional algorithm places a character: words run to the left, numbers inside them to the right.
 
     Source:
-        Unicode Standard Annex 9, rules P2, W1 to W4, W7, N1, N2, I1, I2 and L2, with tokens in the place of characters.
+        Unicode Standard Annex 9, rules P2, W1 to W4, W7, N1, N2, I1, I2 and L2, with tokens for characters.
     """
     kinds = [_kind(token) for token in tokens]
     if not {"R", "AL", "AN"} & set(kinds):
@@ -144,7 +151,9 @@ def _weak(kinds: list[str], base: int) -> list[str]:
         resolved.append("AN" if kind == "EN" and strong == "AL" else kind)
     for index in range(1, len(resolved) - 1):
         before, here, after = resolved[index - 1 : index + 2]
-        if before == after and ((here == "CS" and before in ("EN", "AN")) or (here == "ES" and before == "EN")):
+        if before == after and (
+            (here == "CS" and before in ("EN", "AN")) or (here == "ES" and before == "EN")
+        ):
             resolved[index] = before
     strong = "R" if base else "L"
     for index, kind in enumerate(resolved):
@@ -156,7 +165,7 @@ def _weak(kinds: list[str], base: int) -> list[str]:
 
 
 def _levels(kinds: list[str], base: int) -> list[int]:
-    """Embedding levels: neutrals take the side that both neighbours agree on, else the line's (rules N1 to I2)."""
+    """Embedding levels: neutrals take the side their neighbours agree on, else the line's (N1 to I2)."""
     line = "R" if base else "L"
     sides = ["R" if kind in ("EN", "AN") else kind if kind in ("L", "R") else "" for kind in kinds]
     levels = []

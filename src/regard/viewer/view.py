@@ -1,4 +1,4 @@
-"""A view of what was looked at: printed in a terminal, shown in a notebook, saved as a page, a picture or a record."""
+"""A view of what was looked at: printed, shown in a notebook, saved as a page, a picture or a record."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class View:
         """Write the view to a file; the suffix says as what.
 
         Args:
-            path: ``.html`` for the page, ``.png`` or ``.svg`` for a picture of 120 mm (several records beneath
-                each other), ``.safetensors`` for the records themselves.
+            path: ``.html`` for the page, ``.png`` or ``.svg`` for a picture of 120 mm (several records
+                beneath each other), ``.safetensors`` for the records themselves.
 
         Returns:
             The path written.
@@ -75,7 +75,9 @@ class View:
         return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{len(record.query_tokens)}x{len(record.key_tokens)}" for record in self.records[:3])
+        sizes = ", ".join(
+            f"{len(record.query_tokens)}x{len(record.key_tokens)}" for record in self.records[:3]
+        )
         more = ", …" if len(self.records) > 3 else ""
         return f"View({len(self.records)} record{'s' * (len(self.records) > 1)}: {sizes}{more})"
 

@@ -4,7 +4,8 @@ import { goldOf, inFigures, inkOf, strongestKeys, strongestQueries, weightAt } f
 
 const SLANT = Math.SQRT1_2;
 const LARGEST_CELL = 44;
-const COMFORTABLE_CELL = 24;
+const COMFORTABLE_CELL = 30;
+const FAINTEST_LINE = 0.01;
 
 export class WeightMap {
   /** Builds the map of one record inside `sheet`; `room` is what may be used, in CSS pixels. */
@@ -27,6 +28,13 @@ export class WeightMap {
 
   /** Chooses the size of the cells and puts words and canvas in place. */
   layOut(room) {
+    this.sheet.classList.remove("small");
+    const font = this.measure(room);
+    if (this.cell < 1.45 * font) this.sheet.classList.add("small");
+    this.placeLabels(this.cell < 1.45 * font ? this.measure(room) : font);
+  }
+
+  measure(room) {
     const { queries, keys } = this.record;
     const font = parseFloat(getComputedStyle(this.sheet).fontSize);
     const left = Math.ceil(Math.max(0, ...this.rowLabels.map((one) => one.offsetWidth))) + 8;
@@ -36,7 +44,7 @@ export class WeightMap {
     const wide = (room.width - left - Math.max(0, ...lengths) * 0.9) / Math.max(keys.length, 1);
     const high = (room.height - top) / Math.max(queries.length, 1);
     const count = Math.max(queries.length, keys.length);
-    const least = count <= 100 ? font : count <= 250 ? font / 2 : Math.max(1, Math.floor(6000 / count / 2));
+    const least = count <= 100 ? font : Math.max(1, Math.min(3, 8000 / count));
     this.cell = Math.floor(Math.max(least, Math.min(LARGEST_CELL, wide, Math.max(high, COMFORTABLE_CELL))));
     this.left = left;
     this.top = top;
@@ -47,18 +55,18 @@ export class WeightMap {
     this.columns.firstChild.style.width = `${left}px`;
     this.rows.style.width = `${left}px`;
     this.rows.style.height = `${this.height}px`;
-    this.placeLabels(font);
+    return font;
   }
 
   placeLabels(font) {
     const everyRow = Math.ceil((0.95 * font) / this.cell);
     const everyColumn = Math.ceil(((this.record.upright ? 0.6 : 1.2) * font) / this.cell);
     this.rowLabels.forEach((one, query) => {
-      one.hidden = query % everyRow > 0;
+      one.classList.toggle("thinned", query % everyRow > 0);
       one.style.top = `${(query + 0.5) * this.cell}px`;
     });
     this.keyLabels.forEach((one, key) => {
-      one.hidden = this.columnOf[key] % everyColumn > 0;
+      one.classList.toggle("thinned", this.columnOf[key] % everyColumn > 0);
       one.style.left = `${this.left + (this.columnOf[key] + 0.5) * this.cell}px`;
     });
   }
@@ -89,6 +97,9 @@ export class WeightMap {
     }
     for (const [query, key] of record.possible) this.paintGold(pen, query, key);
     for (const [query, key] of record.sure) this.paintGold(pen, query, key);
+    pen.strokeStyle = this.theme.line;
+    pen.lineWidth = 1;
+    pen.strokeRect(0.5, 0.5, this.width - 1, this.height - 1);
   }
 
   pen(canvas) {
@@ -113,7 +124,7 @@ export class WeightMap {
       pen.lineWidth = line;
       pen.beginPath();
       if (sure) pen.rect(x + 2, y + 2, cell - 4, cell - 4);
-      else pen.arc(x + cell / 2, y + cell / 2, cell * 0.32, 0, 2 * Math.PI);
+      else pen.arc(x + cell / 2, y + cell / 2, cell * 0.4, 0, 2 * Math.PI);
       pen.stroke();
     }
   }
@@ -127,14 +138,15 @@ export class WeightMap {
     if (lit.query !== null || lit.key !== null) {
       this.stepBack(pen, lit);
       this.drawLines(pen, lit, partners);
+      this.drawBands(pen, lit);
     }
     if (focused) this.drawFocus(pen, focused);
     this.lightLabels(lit, partners);
   }
 
   partners({ query, key }) {
-    if (query !== null) return strongestKeys(this.record, query);
-    return key !== null ? strongestQueries(this.record, key) : [];
+    const all = query !== null ? strongestKeys(this.record, query) : key !== null ? strongestQueries(this.record, key) : [];
+    return all.filter(([, weight]) => weight >= FAINTEST_LINE);
   }
 
   stepBack(pen, { query, key }) {
@@ -154,31 +166,43 @@ export class WeightMap {
     }
   }
 
-  /** From the five strongest cells of the lit row up to their words, or of the lit column across to theirs. */
+  drawBands(pen, { query, key }) {
+    const { cell } = this;
+    pen.strokeStyle = this.theme.accent;
+    pen.globalAlpha = 0.5;
+    pen.lineWidth = 1;
+    if (query !== null) pen.strokeRect(0.5, query * cell + 0.5, this.width - 1, cell - 1);
+    if (key !== null) pen.strokeRect(this.columnOf[key] * cell + 0.5, 0.5, cell - 1, this.height - 1);
+    pen.globalAlpha = 1;
+  }
+
+  /** From the five strongest cells of the lit row up to their words, or of the lit column across; a lit column needs none. */
   drawLines(pen, { query, key }, partners) {
     const { cell } = this;
     pen.strokeStyle = this.theme.accent;
     for (const [partner, weight] of partners) {
       const [q, k] = query !== null ? [query, partner] : [partner, key];
       const [x, y] = [this.columnOf[k] * cell, q * cell];
-      pen.lineWidth = Math.max(1, 7 * weight);
+      pen.lineWidth = Math.max(1, Math.min(7, cell) * weight);
       pen.beginPath();
-      if (query !== null) {
-        pen.moveTo(x + cell / 2, y);
-        pen.lineTo(x + cell / 2, 0);
-      } else {
+      if (query === null) {
         pen.moveTo(x, y + cell / 2);
         pen.lineTo(0, y + cell / 2);
+      } else if (k !== key) {
+        pen.moveTo(x + cell / 2, y);
+        pen.lineTo(x + cell / 2, 0);
       }
       pen.stroke();
-      if (cell >= 28) this.drawNumber(pen, x, y, weight);
+      if (cell >= 28) this.drawNumber(pen, q, k, weight);
     }
   }
 
-  drawNumber(pen, x, y, weight) {
+  drawNumber(pen, query, key, weight) {
     const { cell } = this;
+    const [x, y] = [this.columnOf[key] * cell, query * cell];
     pen.fillStyle = inkOf(this.colours, weight);
     pen.fillRect(x, y, cell, cell);
+    if (goldOf(this.record, query, key)) this.paintGold(pen, query, key);
     const [red, green, blue] = inkOf(this.colours, weight).match(/\d+/g).map(Number);
     pen.fillStyle = 0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#000" : "#fff";
     pen.font = `600 ${Math.round(cell * 0.36)}px ${this.theme.face}`;

@@ -99,11 +99,12 @@ export class Page {
     this.map = new WeightMap(this.find("sheet"), record);
     this.fillTable();
     this.resize();
+    if (this.focused) this.scrollTo(this.state.query, this.map.columnOf[this.state.key]);
   }
 
   resize() {
-    const area = this.find("scroll");
-    this.map.layOut({ width: area.clientWidth, height: window.innerHeight * 0.66 });
+    const area = this.grid;
+    this.map.layOut({ width: area.clientWidth, height: window.innerHeight * 0.7 });
     this.recolour();
   }
 
@@ -117,7 +118,7 @@ export class Page {
     const own = (name) => style.getPropertyValue(`--${name}`).trim();
     const anchors = this.ramps[colours][paper];
     this.find("scale").style.background = `linear-gradient(to right, ${anchors.map((hex) => `#${hex}`).join(", ")})`;
-    const shades = { grid: own("grid"), gold: own("gold"), accent: own("accent"), veil: own("veil") };
+    const shades = { grid: own("grid"), line: own("line"), gold: own("gold"), accent: own("accent"), veil: own("veil") };
     this.map.paint(inks(anchors), { ...shades, face: getComputedStyle(document.body).fontFamily });
     this.draw();
   }
@@ -180,7 +181,7 @@ export class Page {
 
   scrollTo(query, column) {
     const { cell, left, top } = this.map;
-    const area = this.find("scroll");
+    const area = this.grid;
     const into = (at, size, from) => Math.min(Math.max(from, at + cell - size), at);
     area.scrollLeft = into(column * cell, area.clientWidth - left, area.scrollLeft);
     area.scrollTop = into(query * cell, area.clientHeight - top, area.scrollTop);
@@ -221,9 +222,11 @@ export class Page {
   listRecords() {
     const rail = this.find("records");
     rail.hidden = this.records.length < 2;
+    const oneInput = this.records.every((record) => record.input === this.records[0].input);
     const buttons = this.records.map((record, index) => {
       const button = element("button", "", spoken(record.output || record.title || `${index + 1}`));
-      if (record.score) button.append(element("span", "score", record.score));
+      if (!oneInput) button.append(element("span", "aside", spoken(record.input)));
+      else if (record.score) button.append(element("span", "aside", record.score));
       button.type = "button";
       button.addEventListener("click", () => this.set({ record: index }));
       return element("li", "", button);

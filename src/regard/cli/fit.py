@@ -1,0 +1,71 @@
+"""``regard fit``: train a model on pairs of texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regard.cli.output import Json, print_json, verb
+from regard.cli.pairs import pair_files
+from regard.errors import InputError
+
+Train = Annotated[
+    Path | None,
+    typer.Argument(metavar="[TRAIN]", help="Pairs: .tsv, .csv, .jsonl, .po, .mo or .tmx, each also .gz.", show_default=False),
+]
+
+
+def fit(
+    train: Train = None,
+    source: Annotated[Path | None, typer.Option(help="Source texts, a line each; with --target.")] = None,
+    target: Annotated[Path | None, typer.Option(help="Target texts, a line each; with --source.")] = None,
+    valid: Annotated[Path | None, typer.Option(help="Pairs to validate on; else some are set aside.")] = None,
+    valid_source: Annotated[Path | None, typer.Option(help="Source texts to validate on.")] = None,
+    valid_target: Annotated[Path | None, typer.Option(help="Target texts to validate on.")] = None,
+    source_column: Annotated[
+        str | None, typer.Option(help="Column (name, or number from 1), key, or language of the source.")
+    ] = None,
+    target_column: Annotated[str | None, typer.Option(help="The same for the target.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A recipe: a TOML file of settings.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, such as model.width=256.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; by default runs/ and the file's name.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train an encoder-decoder with attention on your own pairs of texts."""
+    with verb(as_json) as stream:
+        columns = (source_column, target_column)
+        pairs = pair_files(train, source, target, name="TRAIN", columns=columns)
+        options = ("--valid-source", "--valid-target")
+        validation = pair_files(valid, valid_source, valid_target, name="--valid", options=options, columns=columns)
+        if resume is not None:
+            if pairs or validation or config or settings or out:
+                raise InputError("--resume RUN goes on with the run's own files and settings; give it alone.")
+        elif pairs is None:
+            raise InputError("nothing to train on. Give a file of pairs, or --source FILE --target FILE.")
+        from regard.training.display import reporter
+        from regard.training.fit import fit as train_model
+        from regard.training.fit import resume as resume_run
+        from regard.training.recipe import Recipe
+        from regard.training.report import summary
+
+        if resume is not None:
+            resume_run(resume, reporter=reporter(stream))
+            folder = resume
+        else:
+            recipe = (Recipe.load(config) if config else Recipe()).with_settings(settings or [])
+            folder = out or default_folder(train or source)
+            train_model(pairs, valid=validation, recipe=recipe, out=folder, reporter=reporter(stream))
+        if as_json:
+            print_json(summary(folder))
+        else:
+            print(f"Try it:  regard predict {folder} FILE     regard look {folder} \"a text\"")
+
+
+def default_folder(path: Path | None) -> Path:
+    """``runs/`` and the name of the training file."""
+    return Path("runs") / (path.name.split(".")[0] if path else "pairs")

@@ -1,0 +1,59 @@
+"""``regard look``: see which input words each output word looks at."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regard.cli.output import Json, print_json, verb
+from regard.errors import InputError
+
+
+def look(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False)],
+    text: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT…", help="Texts to look at; stdin where left out.", show_default=False)
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="What the model is made to say of the one text.")] = None,
+    nbest: Annotated[int, typer.Option(help="Outputs of each text.", min=1)] = 1,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page (.html), a picture (.png, .svg) or a record (.safetensors).")
+    ] = None,
+    terminal: Annotated[bool, typer.Option("--terminal", help="Draw in the terminal, also with --save.")] = False,
+    as_json: Json = False,
+) -> None:
+    """See what a model looks at while it says what it says."""
+    with verb(as_json):
+        from rich.console import Console
+
+        from regard.data.corpora import read_lines
+        from regard.decoding.looking import look as look_at
+        from regard.training.run import load
+
+        texts = text or [line for line in read_lines(sys.stdin.buffer, name="stdin") if line]
+        texts = [line.strip() for line in texts]
+        if not any(texts):
+            raise InputError("nothing to look at: give a text.")
+        if target is not None and len(texts) != 1:
+            raise InputError(f"--target is for one text; got {len(texts)}.")
+        model = load(run)
+        view = look_at(model, texts, target=target, nbest=nbest)
+        saved = None if save is None else view.save(save)
+        if as_json:
+            shown = [
+                {
+                    "input_words": list(record.key_tokens),
+                    "output_words": list(record.query_tokens),
+                    "weights": record.weights.tolist(),
+                }
+                for record in view.records
+            ]
+            print_json({"run": str(run), "saved": None if saved is None else str(saved), "records": shown})
+            return
+        if saved is None or terminal:
+            Console().print(view)
+        if saved is not None:
+            print(f"saved {saved}")

@@ -1,0 +1,46 @@
+"""The command ``regard``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import regard
+from regard.cli import demo, evaluate, fit, look, predict
+
+app = typer.Typer(
+    name="regard",
+    help="Attention you can build, train, see and check.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"regard {regard.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Attention you can build, train, see and check."""
+
+
+app.command("demo")(demo.demo)
+app.command("fit")(fit.fit)
+app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
+app.command("look")(look.look)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,37 @@
+"""Where a model looks, as something to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from regard.decoding.translator import Model
+from regard.viewer.view import View
+
+
+def look(
+    model: Model, text: str | Sequence[str], *, target: str | Sequence[str] | None = None, nbest: int = 1
+) -> View:
+    """The alignment of a model's output with a text.
+
+    Args:
+        model: trained.
+        text: one input, or several.
+        target: what the model is made to say; where None, what it says by itself.
+        nbest: how many outputs of each text to show.
+
+    Returns:
+        A view: a picture in a notebook, text in a terminal, and a file by ``view.save("x.html")``, ``.png`` or ``.svg``.
+    """
+    texts = [text] if isinstance(text, str) else list(text)
+    if target is not None:
+        targets = [target] if isinstance(target, str) else list(target)
+        return View(model.align(texts, targets))
+    predictions = model.predict(texts, nbest=nbest, beam=max(nbest, model.search.beam))
+    return View(
+        [
+            replace(option.alignment, metadata=dict(option.alignment.metadata) | {"score": f"{option.score:.3f}"})
+            for prediction in predictions
+            for option in prediction.alternatives or (prediction,)
+        ]
+    )

@@ -1,0 +1,73 @@
+"""Where pairs come from, in words that a run can write down and read again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from regard.data.corpora import Corpus, from_pairs, read_pairs
+
+Column = str | int | None
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """A file of pairs, or two plain files of which the lines belong together; see `regard.data.corpora.read_pairs`."""
+
+    path: str | os.PathLike[str]
+    target_path: str | os.PathLike[str] | None = None
+    source_column: Column = None
+    target_column: Column = None
+
+    def read(self) -> Corpus:
+        """The pairs."""
+        return read_pairs(
+            self.path, self.target_path, source_column=self.source_column, target_column=self.target_column
+        )
+
+    def recorded(self) -> dict[str, str | int]:
+        """As TOML values, with paths that hold from any folder."""
+        values = {
+            "path": str(Path(self.path).resolve()),
+            "target_path": None if self.target_path is None else str(Path(self.target_path).resolve()),
+            "source_column": self.source_column,
+            "target_column": self.target_column,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+Pairs = str | os.PathLike[str] | tuple[Any, Any] | PairFiles | Corpus | Iterable[tuple[str, str]]
+
+
+def files_of(pairs: Any) -> PairFiles | None:
+    """The files that pairs are to be read from; None where they are in memory."""
+    if isinstance(pairs, PairFiles):
+        return pairs
+    if isinstance(pairs, str | os.PathLike):
+        return PairFiles(pairs)
+    if isinstance(pairs, tuple) and len(pairs) == 2 and all(isinstance(part, str | os.PathLike) for part in pairs):
+        return PairFiles(*pairs)
+    return None
+
+
+def recorded_files(corpus: Mapping[str, Any], role: str) -> PairFiles | None:
+    """What `PairFiles.recorded` wrote down for "training" or "validation"."""
+    values = corpus.get(f"{role}_files")
+    return None if values is None else PairFiles(**values)
+
+
+def read(pairs: Any) -> Corpus:
+    """The pairs, from wherever they are."""
+    if isinstance(pairs, Corpus):
+        return pairs
+    files = files_of(pairs)
+    return from_pairs(pairs) if files is None else files.read()
+
+
+def name_of(pairs: Any) -> str:
+    """A short name for what is made from these pairs."""
+    files = files_of(pairs)
+    return "pairs" if files is None else Path(files.path).name.split(".")[0]
