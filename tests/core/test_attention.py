@@ -150,7 +150,9 @@ def test_a_score_of_the_wrong_shape_is_an_error_that_names_it():
     def wrong(query, keys):
         return query
 
-    with pytest.raises(ShapeError, match=r"attend\(\): the score must return .*\(1, 3\)\. wrong returned"):
+    with pytest.raises(
+        ShapeError, match=r"attend\(\): the score must .* here \(1, 2\)\. wrong returned \(1, 3\)"
+    ):
         attend(QUERY, KEYS[:2], VALUES[:2], score=wrong)
 
 

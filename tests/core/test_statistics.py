@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from regard.core import statistics
 
@@ -21,8 +22,6 @@ def test_a_query_that_looks_nowhere_looks_most_at_no_key(library):
 
 
 def test_entropy_has_a_finite_gradient_where_a_weight_is_zero():
-    import pytest
-
     torch = pytest.importorskip("torch")
     weights = torch.tensor(WEIGHTS, requires_grad=True)
     statistics.entropy(weights).sum().backward()

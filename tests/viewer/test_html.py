@@ -22,15 +22,18 @@ class Parts(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: dict[str, str] = {}
+        self.inside = ""
         self.feed(document)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
+        self.inside = f"{tag} {dict(attrs).get('type', '')}".strip()
+
+    def handle_endtag(self, tag):
+        self.inside = ""
 
     def handle_data(self, data):
-        tag, attributes = self.elements[-1] if self.elements else ("", {})
-        name = f"{tag} {attributes.get('type', '')}".strip()
-        self.texts[name] = self.texts.get(name, "") + data
+        self.texts[self.inside] = self.texts.get(self.inside, "") + data
 
 
 def data_of(document: str) -> dict:

@@ -1,0 +1,108 @@
+"""`attend` agrees with `jax.nn.dot_product_attention`, and computes JAX's own arrays, under jit and grad too."""
+
+import numpy as np
+import pytest
+
+from regard.core import masks, scores
+from regard.core.attention import attend, attention
+
+jax = pytest.importorskip("jax")
+B, H, Q, K, D = 2, 4, 5, 7, 8
+
+
+def inputs(*, key_heads=H, queries=Q):
+    random = np.random.default_rng(0)
+    shapes = [(B, H, queries, D), (B, key_heads, K, D), (B, key_heads, K, D)]
+    return [random.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+def theirs(query, keys, values, **options):
+    """JAX wants (B, positions, H, D)."""
+    moved = [np.moveaxis(array, 1, 2) for array in (query, keys, values)]
+    return np.moveaxis(np.asarray(jax.nn.dot_product_attention(*moved, **options)), 2, 1)
+
+
+MASK = np.random.default_rng(1).random((B, 1, Q, K)) < 0.7
+MASK[..., 0] = True
+BIAS = np.random.default_rng(2).normal(size=(1, H, Q, K)).astype(np.float32)
+LENGTHS = np.array([7, 3])
+WAYS = {
+    "plain": ({}, {}, {}),
+    "mask": ({}, {"mask": MASK}, {"mask": MASK}),
+    "bias": ({}, {"bias": BIAS}, {"bias": BIAS}),
+    "causal": ({"queries": K}, {"causal": True}, {"is_causal": True}),
+    "lengths": ({}, {"key_mask": masks.padding(LENGTHS, K)}, {"key_value_seq_lengths": LENGTHS}),
+    "window": ({"queries": K}, {"window": 3}, {"local_window_size": 2}),
+    "causal window": (
+        {"queries": K},
+        {"window": 3, "causal": True},
+        {"local_window_size": (2, 0), "is_causal": True},
+    ),
+    "grouped": ({"key_heads": 2}, {"grouped": True}, {}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("handed", ["numpy", "jax"])
+def test_attend_agrees_with_dot_product_attention(way, handed):
+    shapes, ours, options = WAYS[way]
+    arrays = inputs(**shapes)
+    found = attend(*(jax.numpy.asarray(array) if handed == "jax" else array for array in arrays), **ours)
+    assert isinstance(found, jax.Array if handed == "jax" else np.ndarray)
+    np.testing.assert_allclose(np.asarray(found), theirs(*arrays, **options), rtol=1e-4, atol=1e-5)
+
+
+def test_attend_goes_through_jit():
+    arrays = [jax.numpy.asarray(array) for array in inputs()]
+    found = jax.jit(lambda *a: attend(*a, causal=True, key_mask=masks.padding(LENGTHS, K)))(*arrays)
+    expected = attend(*arrays, causal=True, key_mask=masks.padding(LENGTHS, K))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_what_is_hidden_reaches_neither_result_nor_gradient(jit):
+    key_mask = np.array([[True] * K, [True] * (K - 2) + [False] * 2])
+
+    def loss(query, keys, values):
+        return (attend(query, keys, values, key_mask=key_mask) ** 2).sum()
+
+    gradient = jax.grad(loss, argnums=(0, 1, 2))
+    gradient = jax.jit(gradient) if jit else gradient
+    clean = inputs()
+    dirty = [array.copy() for array in clean]
+    dirty[1][1, :, -1], dirty[2][1, :, -2] = np.nan, np.inf
+    for found, expected in zip(gradient(*dirty), gradient(*clean), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_empty_row_gets_zeros_with_gradient_zero():
+    query, keys, values = (jax.numpy.asarray(array[0, 0]) for array in inputs())
+    mask = np.ones((Q, K), dtype=bool)
+    mask[2] = False
+    looked = attention(query, keys, values, mask=mask, statistics=["entropy", "argmax"])
+    assert not np.asarray(looked.context)[2].any() and not np.asarray(looked.weights)[2].any()
+    assert looked.log_normalizer[2] == -np.inf and looked.statistics["argmax"][2] == -1
+    gradients = jax.grad(lambda *a: attend(*a, mask=mask)[2].sum(), argnums=(0, 1, 2))(query, keys, values)
+    assert not any(np.asarray(gradient).any() for gradient in gradients)
+
+
+def test_jax_and_pytorch_have_the_same_gradients():
+    torch = pytest.importorskip("torch")
+    arrays = [array[0] for array in inputs()]
+    w, v = np.random.default_rng(3).normal(size=(2, 6, D)).astype(np.float32), np.ones(6, dtype=np.float32)
+
+    def loss(query, keys, values):
+        return (attend(query, keys, values, score=scores.additive(*w, v), causal=True) ** 2).sum()
+
+    tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
+    loss(*tensors).backward()
+    for found, tensor in zip(jax.grad(loss, argnums=(0, 1, 2))(*arrays), tensors, strict=True):
+        np.testing.assert_allclose(found, tensor.grad.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_bfloat16_and_lists_and_integers_go_with_jax():
+    ones = jax.numpy.ones((3, 2), dtype="bfloat16")
+    looked = attention([1, 0], ones, ones)
+    assert looked.context.dtype == "bfloat16" and looked.weights.dtype == "float32"
+    whole = jax.numpy.asarray([[1, 0], [0, 1]])
+    assert attend(whole, whole, whole).dtype == "float32"
