@@ -195,6 +195,9 @@ def test_alignment_is_the_mean_over_all_other_axes():
 
 
 def test_a_record_needs_neither_torch_nor_a_drawing_library():
-    code = "import sys, regard.record; print([m for m in ('torch', 'matplotlib', 'rich', 'jax') if m in sys.modules])"
+    code = (
+        "import sys, regard.record\n"
+        "print([m for m in ('torch', 'matplotlib', 'rich', 'jax') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

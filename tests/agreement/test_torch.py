@@ -106,11 +106,13 @@ def test_numpy_and_pytorch_give_the_same_numbers(option, dtype):
     names = ["entropy", "max_weight", "argmax"]
     ours = attention(*(array.numpy() for array in arrays), **OPTIONS[option], statistics=names)
     theirs = attention(*arrays, **OPTIONS[option], statistics=names)
-    tolerance = {"rtol": 1e-4, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-14}
+    rtol, atol = (1e-4, 1e-6) if dtype == torch.float32 else (1e-12, 1e-14)
     for name in ("context", "weights", "log_normalizer"):
-        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name).numpy(), **tolerance)
+        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name).numpy(), rtol=rtol, atol=atol)
     for name in names:
-        np.testing.assert_allclose(ours.statistics[name], theirs.statistics[name].numpy(), **tolerance)
+        np.testing.assert_allclose(
+            ours.statistics[name], theirs.statistics[name].numpy(), rtol=rtol, atol=atol
+        )
 
 
 LIMITS = {

@@ -39,7 +39,7 @@ class Opened:
 
 @pytest.fixture
 def open_view(browser: Browser, tmp_path: Path):
-    """Opens a view's page in Chromium; after the test it must have asked for nothing and complained of nothing."""
+    """Opens a view's page in Chromium; it must neither ask for anything nor complain of anything."""
     opened: list[Opened] = []
 
     def open_one(records, fragment: str = "", **options) -> Page:

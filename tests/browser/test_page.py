@@ -8,8 +8,8 @@ from regard.viewer import View
 from regard.viewer.colours import ramp
 from regard.viewer.tokens import shown_order
 
-GERMAN = tuple("eine Frau mit blauem Hut .".split())
-ENGLISH = tuple("a woman with a blue hat .".split())
+GERMAN = ("eine", "Frau", "mit", "blauem", "Hut", ".")
+ENGLISH = ("a", "woman", "with", "a", "blue", "hat", ".")
 WEIGHTS = np.array(
     [
         [0.90, 0.10, 0.00, 0.00, 0.00, 0.00],
@@ -53,7 +53,9 @@ def colour_at(page, query: int, column: int, columns: int = len(GERMAN)) -> list
             const canvas = document.querySelector("canvas.cells");
             const cell = canvas.width / columns;
             const at = [(column + 0.25) * cell, (query + 0.5) * cell].map(Math.round);
-            return [...canvas.getContext("2d").getImageData(at[0], at[1], 1, 1).data.slice(0, 3)];
+            const one = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+            one.getContext("2d").drawImage(canvas, at[0], at[1], 1, 1, 0, 0, 1, 1);
+            return [...one.getContext("2d").getImageData(0, 0, 1, 1).data.slice(0, 3)];
         }""",
         [query, column, columns],
     )
@@ -179,6 +181,7 @@ def test_the_page_follows_the_system_into_the_dark_unless_told_otherwise(open_vi
     assert page.evaluate(background) == "rgb(15, 17, 20)"
     assert colour_at(page, 2, 2) == ramp("cividis", "dark")[255].tolist()
     page.emulate_media(color_scheme="light")
+    page.wait_for_function("document.documentElement.dataset.theme === 'light'")
     assert colour_at(page, 2, 2) == ramp("cividis", "light")[255].tolist()
     part(page, "theme").select_option("dark")
     assert page.evaluate(background) == "rgb(15, 17, 20)"
@@ -302,7 +305,7 @@ def test_a_narrow_window_keeps_everything_in_reach(open_view, record):
 
 def test_a_record_without_words_says_so(open_view):
     page = open_view(
-        [AttentionRecord(np.zeros((0, 2)), (), ("a", "b")), AttentionRecord([[1.0]], ("a",), ("b",))]
+        [AttentionRecord(np.zeros((0, 2)), (), ("a", "b")), AttentionRecord(np.ones((1, 1)), ("a",), ("b",))]
     )
     assert part(page, "empty").is_visible()
     assert part(page, "figure").is_hidden()

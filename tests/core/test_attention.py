@@ -93,7 +93,7 @@ def test_the_record_has_the_same_type_with_and_without_weights(library, weights)
 def test_the_record_cannot_be_changed():
     looked = attention(QUERY, KEYS, VALUES)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(looked, "context", None)
+        looked.context = None  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_an_unknown_statistic_is_an_error_that_lists_the_known_ones():
@@ -129,7 +129,7 @@ def test_a_score_from_the_keys_alone_serves_every_query(library):
         library.random(3, 2),
         score=lambda query, keys: keys[..., None, :, 0],
     )
-    assert tuple(looked.weights.shape) == (2, 3)
+    assert looked.weights is not None and tuple(looked.weights.shape) == (2, 3)
     assert tuple(looked.context.shape) == (2, 2)
 
 

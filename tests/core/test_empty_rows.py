@@ -60,6 +60,7 @@ def test_a_query_that_may_look_nowhere_has_gradient_zero_and_gives_none(way, sco
     w, v = torch.randn(5, 4, generator=generator), torch.randn(5, generator=generator)
     chosen = scores.additive(w, w, v) if score == "additive" else scores.scaled_dot
     looked = attention(query, keys, values, score=chosen, **WAYS_TO_EMPTY_ROW_1[way](torch.tensor))
+    assert looked.weights is not None
     (looked.context[1].sum() + looked.weights[1].sum()).backward()
     for array in (query, keys, values):
         assert array.grad is not None and not array.grad.any()
@@ -85,6 +86,15 @@ def test_a_row_of_log_normalizers_with_an_empty_one_has_a_finite_gradient():
     looked.log_normalizer[looked.log_normalizer.isfinite()].sum().backward()
     assert query.grad is not None and keys.grad is not None
     assert query.grad.isfinite().all() and keys.grad.isfinite().all()
+
+
+def test_a_normalizer_that_knows_no_empty_rows_has_finite_gradients_all_the_same():
+    torch = pytest.importorskip("torch")
+    query, keys, values = (torch.randn(3, 4, requires_grad=True) for _ in range(3))
+    normalizer = lambda found: found.exp() / found.exp().sum(-1, keepdim=True)  # noqa: E731
+    attend(query, keys, values, normalizer=normalizer, mask=NOWHERE).sum().backward()
+    for array in (query, keys, values):
+        assert array.grad is not None and array.grad.isfinite().all() and array.grad[0].any()
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

@@ -74,6 +74,13 @@ def test_infinities_of_both_signs_that_one_query_sees_make_a_nan(library):
     assert np.isfinite(context[3]).all() and np.isfinite(context[:, 1]).all()
 
 
+def test_a_mask_of_one_column_hides_whole_queries(library):
+    mask = library.array([[True], [False], [True], [False]])
+    context = library.numbers(attend(*arrays(library, values=((1, 0), float("nan"))), mask=mask))
+    np.testing.assert_array_equal(np.isnan(context), [[True, False], [False] * 2, [True, False], [False] * 2])
+    assert not context[[1, 3]].any()
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_padding_of_one_text_reaches_no_other_text(library, number):
     query, keys, values = (library.random(2, 3, 4, seed=seed) for seed in range(3))

@@ -11,7 +11,7 @@ LOADED = "import sys; print(sorted({'torch', 'jax', 'cupy'} & set(sys.modules)))
     [
         "import regard.core",
         "from regard.core import masks, normalizers, scores; from regard.core.attention import attention",
-        "from regard.core.attention import attention; attention([1, 0], [[1, 0]], [[1]], causal=True, bias=[[0]])",
+        "from regard.core.attention import attend; attend([1, 0], [[1, 0]], [[1]], causal=True, bias=[[0]])",
     ],
 )
 def test_numpy_alone_loads_no_other_library(work):

@@ -1,4 +1,6 @@
-"""What cannot be meant is an error that names the argument, the axis, the sizes, before anything is computed."""
+"""What cannot be meant is an error that names the argument, the axis and the sizes, before any computing."""
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,8 +145,9 @@ def test_a_window_that_cannot_be_meant_is_an_error(window):
 
 
 def test_a_query_offset_that_is_no_whole_number_is_an_error():
+    options: dict[str, Any] = {"causal": True, "query_offset": 0.5}
     with pytest.raises(InputError, match="query_offset must be a whole number. Got 0.5"):
-        attend(np.ones((3, 3)), np.ones((3, 3)), np.ones((3, 3)), causal=True, query_offset=0.5)  # pyright: ignore[reportArgumentType]
+        attend(np.ones((3, 3)), np.ones((3, 3)), np.ones((3, 3)), **options)
 
 
 def test_a_query_offset_without_causal_or_window_is_an_error():
@@ -156,13 +159,14 @@ def test_nothing_is_computed_before_the_shapes_are_known_to_fit():
     def never(query, keys):
         raise AssertionError("the score was called")
 
-    for options in (
+    cannot_be: list[dict[str, Any]] = [
         {"mask": np.ones((9, 9), dtype=bool)},
         {"key_mask": np.ones(9, dtype=bool)},
         {"window": 0},
-    ):
+    ]
+    for options in cannot_be:
         with pytest.raises((ShapeError, InputError)):
-            attend(np.ones((3, 3)), np.ones((3, 3)), np.ones((3, 3)), score=never, **options)  # pyright: ignore[reportArgumentType]
+            attend(np.ones((3, 3)), np.ones((3, 3)), np.ones((3, 3)), score=never, **options)
 
 
 @pytest.mark.parametrize(
@@ -214,11 +218,8 @@ def test_a_key_mask_of_grouped_heads_has_one_row_for_each_key_head_or_query_head
     query = library.random(2, 4, 3, 8)
     keys, values = library.random(2, 2, 5, 8, seed=1), library.random(2, 2, 5, 6, seed=2)
     key_mask = np.random.default_rng(3).random(shape) < 0.6
-    spread = {1: lambda m: np.broadcast_to(m, (2, 4, 5)), 2: lambda m: np.repeat(m[:, None], 4, axis=1)}
-    if len(shape) == 3:
-        full = np.repeat(key_mask, 4 // shape[1], axis=1)
-    else:
-        full = spread[len(shape)](key_mask)
+    each = key_mask if len(shape) == 3 else np.broadcast_to(key_mask, (2, 5))[:, None]
+    full = np.repeat(each, 4 // each.shape[1], axis=1)
     np.testing.assert_allclose(
         library.numbers(attend(query, keys, values, grouped=True, key_mask=library.array(key_mask))),
         library.numbers(attend(query, keys, values, grouped=True, mask=library.array(full[:, :, None, :]))),

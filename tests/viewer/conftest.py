@@ -5,8 +5,8 @@ import pytest
 
 from regard.record import AttentionRecord
 
-WORDS = tuple("a woman with a blue hat plays in the park .".split())
-WÖRTER = tuple("eine Frau mit blauem Hut spielt im Park .".split())
+WORDS = ("a", "woman", "with", "a", "blue", "hat", "plays", "in", "the", "park", ".")
+WÖRTER = ("eine", "Frau", "mit", "blauem", "Hut", "spielt", "im", "Park", ".")
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
     "</script>",

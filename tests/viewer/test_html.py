@@ -68,7 +68,7 @@ def test_hostile_tokens_are_data_and_nothing_else(hostile):
 
 def test_no_text_can_end_or_break_the_data():
     nasty = "</script><!--<script>\u2028\u2029&amp;]]>"
-    record = AttentionRecord([[1.0]], (nasty,), (nasty,), title=nasty, metadata={"score": nasty})
+    record = AttentionRecord(np.ones((1, 1)), (nasty,), (nasty,), title=nasty, metadata={"score": nasty})
     block = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page(record), re.DOTALL)
     assert block is not None
     assert not re.search("[<>&\u2028\u2029]", block[1])

@@ -38,7 +38,7 @@ def cell_centres(record: AttentionRecord, image: np.ndarray, width_mm: float = 1
 
 
 def test_weight_is_ink(tmp_path):
-    record = AttentionRecord([[1.0, 0.5, 0.0], [0.0, 0.1, 0.9]], ("a", "b"), ("x", "y", "z"))
+    record = AttentionRecord(np.array([[1.0, 0.5, 0.0], [0.0, 0.1, 0.9]]), ("a", "b"), ("x", "y", "z"))
     colours = cell_centres(record, pixels(draw(record, tmp_path / "p.png")))
     light = lightness(colours)
     assert light[0, 2] == light[1, 0] == pytest.approx(100, abs=0.1)
@@ -170,6 +170,12 @@ def test_what_cannot_be_drawn_is_refused_and_nothing_is_written(tmp_path, date):
     with pytest.raises(InputError, match="too tall"):
         draw([date] * 100, tmp_path / "p.png", dpi=400)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_without_matplotlib_says_what_to_install(tmp_path, date, monkeypatch):
+    monkeypatch.setattr("regard.viewer.picture.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'regard\[look\]'"):
+        draw(date, tmp_path / "p.png")
 
 
 def test_drawing_leaves_the_users_own_plots_alone(tmp_path):

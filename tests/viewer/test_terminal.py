@@ -151,7 +151,7 @@ def test_a_long_line_becomes_half_blocks_with_two_words_a_line():
 
 
 def test_more_weight_is_more_ink():
-    record = AttentionRecord([[0.0, 0.3, 0.6, 1.0]], ("q",), tuple("abcd"))
+    record = AttentionRecord(np.array([[0.0, 0.3, 0.6, 1.0]]), ("q",), tuple("abcd"))
     row = next(line for line in printed(record, 40) if line.startswith("q"))
     assert row == "q │  ░░▒▒██│"
 

@@ -91,7 +91,7 @@ def test_characters_are_placed_where_a_reader_sees_them(text, as_seen):
 
 
 def test_words_run_from_right_to_left_and_foreign_names_within_them_do_not():
-    tokens = "אישה ב Central Park בשנת 2021 .".split()
+    tokens = ["אישה", "ב", "Central", "Park", "בשנת", "2021", "."]
     assert [tokens[index] for index in shown_order(tokens)] == [
         ".",
         "2021",

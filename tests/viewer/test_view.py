@@ -68,6 +68,9 @@ def test_a_view_holds_its_records(words, date):
 
 
 def test_importing_the_viewer_is_light():
-    code = "import sys, regard.viewer; print([m for m in ('torch', 'matplotlib', 'jax', 'PIL') if m in sys.modules])"
+    code = (
+        "import sys, regard.viewer\n"
+        "print([m for m in ('torch', 'matplotlib', 'jax', 'PIL') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

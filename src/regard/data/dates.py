@@ -169,6 +169,11 @@ def languages(locales: Sequence[str] = DEFAULT_LOCALES) -> tuple[str, ...]:
     return tuple(sorted({read_locale(name).language for name in locales}))
 
 
+def language_name(locale: str) -> str:
+    """What a locale's language is called in English, such as "French"."""
+    return read_locale(locale).get_language_name("en") or locale
+
+
 def scripts(locales: Sequence[str] = DEFAULT_LOCALES) -> tuple[str, ...]:
     """The ISO 15924 codes of the scripts that some locales are written in, sorted, each once."""
     return tuple(sorted({script(name) for name in locales}))

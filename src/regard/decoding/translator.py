@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,8 @@ from regard.errors import InputError
 from regard.evaluation.alignment import merge_pieces
 from regard.record import AttentionRecord
 
-BATCH_SENTENCES = 128
+BATCH_TOKENS = 4096
+"""Source positions, padding included, that are decoded at once."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +110,14 @@ class Model:
             raise InputError(f"predict(): nbest is from 1 to beam; got nbest={nbest} with beam={search.beam}.")
         encoded = self.tokenizer.encode([text.strip() for text in texts])
         predictions: list[Prediction] = [Prediction("", 0.0, self._record(e, [], np.empty((0, len(e.ids))))) for e in encoded]
-        waiting = sorted((i for i, e in enumerate(encoded) if e.ids), key=lambda i: len(encoded[i].ids))
-        for begin in range(0, len(waiting), BATCH_SENTENCES):
-            chosen = waiting[begin : begin + BATCH_SENTENCES]
+        done = 0
+        for chosen in _batches([len(e.ids) for e in encoded]):
             found = self._search([encoded[i] for i in chosen], search)
             for i, hypotheses in zip(chosen, found, strict=True):
                 predictions[i] = self._prediction(encoded[i], hypotheses[:nbest], search.replace_unknown)
+            done += len(chosen)
             if progress is not None:
-                progress(begin + len(chosen))
+                progress(done)
         return predictions
 
     def align(
@@ -135,10 +136,7 @@ class Model:
             raise InputError(f"align(): {len(sources)} sources but {len(targets)} targets; one is needed for each.")
         left, right = self.tokenizer.encode(list(sources)), self.tokenizer.encode(list(targets))
         records = [self._record(e, [], np.empty((0, len(e.ids)))) for e in left]
-        waiting = [i for i in range(len(left)) if left[i].ids and right[i].ids]
-        waiting.sort(key=lambda i: len(left[i].ids))
-        for begin in range(0, len(waiting), BATCH_SENTENCES):
-            chosen = waiting[begin : begin + BATCH_SENTENCES]
+        for chosen in _batches([len(a.ids) if b.ids else 0 for a, b in zip(left, right, strict=True)]):
             source, lengths = _tensors([left[i].ids for i in chosen])
             given = torch.from_numpy(rectangle([[START, *right[i].ids[:-1]] for i in chosen]))
             with torch.inference_mode():
@@ -204,6 +202,18 @@ class Model:
         for token, number in zip(tokens, numbers, strict=True):
             pieces[number].append(token)
         return tuple(self.tokenizer.join(word) for word in pieces)
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """The positions of texts that are not empty, shortest first, as many at a time as `BATCH_TOKENS` allows."""
+    chosen: list[int] = []
+    for i in sorted((i for i, length in enumerate(lengths) if length), key=lengths.__getitem__):
+        if chosen and (len(chosen) + 1) * lengths[i] > BATCH_TOKENS:
+            yield chosen
+            chosen = []
+        chosen.append(i)
+    if chosen:
+        yield chosen
 
 
 def _tensors(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -123,9 +123,12 @@ def looked_at(model: Model, pairs: list[DatePair]) -> tuple[AttentionRecord, ...
     """What the model makes of some dates; with the gold links where it is right."""
     predictions = model.predict([pair.source for pair in pairs])
     return tuple(
-        replace(prediction.alignment, title=pair.locale, sure=pair.sure, possible=pair.possible)
-        if prediction.text == pair.target
-        else replace(prediction.alignment, title=pair.locale)
+        replace(
+            prediction.alignment,
+            title=f"{dates.language_name(pair.locale)} to ISO 8601",
+            sure=pair.sure if prediction.text == pair.target else frozenset(),
+            possible=pair.possible if prediction.text == pair.target else frozenset(),
+        )
         for prediction, pair in zip(predictions, pairs, strict=True)
     )
 

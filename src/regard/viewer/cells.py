@@ -50,11 +50,9 @@ class Pen:
         left, right = mark or "  "
         if self.plain:
             return Text(left + shade(weight) + right if self.gold else shade(weight) * 2)
-        dark = lightness(self._ramp[round(weight * 255)]) < 50
-        return Text(
-            left + right,
-            Style(color="#a9b1c2" if dark else "#000000", bgcolor=self.ink(weight), bold=not dark),
-        )
+        light = lightness(self._ramp[round(weight * 255)])
+        front = "#a9b1c2" if light < 30 else "#ffffff" if light < 50 else "#000000"
+        return Text(left + right, Style(color=front, bgcolor=self.ink(weight), bold=bool(light >= 50)))
 
     def halves(self, upper: float, lower: float | None) -> Text:
         """One column wide: two cells above each other, each half a line high."""
@@ -115,8 +113,7 @@ def finish(line: Text, width: int) -> Text:
     if cell_len(line.plain) > width:
         line.truncate(width, overflow="crop")
     if reads_right_to_left(line.plain):
-        marked = Text(_LEFT_TO_RIGHT_MARK, no_wrap=True, overflow="crop") + line
-        return marked
+        return Text(_LEFT_TO_RIGHT_MARK, no_wrap=True, overflow="crop") + line
     return line
 
 

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def draw(
         The path written.
 
     Raises:
-        InputError: another suffix, an unknown ramp, or a width out of range.
+        InputError: another suffix, an unknown ramp, a width out of range, or no matplotlib.
     """
     path = Path(path)
     kind = path.suffix.lower().lstrip(".")
@@ -74,6 +75,8 @@ def draw(
         raise InputError(
             f"draw(): width_mm is {width_mm}; {_NARROWEST:g} to {_WIDEST:g} millimetres can be drawn."
         )
+    if find_spec("matplotlib") is None:
+        raise InputError("draw(): a picture needs matplotlib. Install it with: pip install 'regard[look]'")
     records = [record] if isinstance(record, AttentionRecord) else list(record)
     return write_atomically(path, _render(records, kind, width_mm, ramp(colours, "light"), dpi))
 

@@ -131,6 +131,7 @@ export class WeightMap {
 
   /** Shows the map with one row, one column or both lit; `focused` is the cell that has the keyboard. */
   show(lit, focused) {
+    if (!this.width || !this.height) return;
     const pen = this.pen(this.canvas);
     pen.clearRect(0, 0, this.width, this.height);
     pen.drawImage(this.base, 0, 0, this.width, this.height);
@@ -204,7 +205,7 @@ export class WeightMap {
     pen.fillRect(x, y, cell, cell);
     if (goldOf(this.record, query, key)) this.paintGold(pen, query, key);
     const [red, green, blue] = inkOf(this.colours, weight).match(/\d+/g).map(Number);
-    pen.fillStyle = 0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#000" : "#fff";
+    pen.fillStyle = 0.299 * red + 0.587 * green + 0.114 * blue > 118 ? "#000" : "#fff";
     pen.font = `600 ${Math.round(cell * 0.36)}px ${this.theme.face}`;
     pen.textAlign = "center";
     pen.textBaseline = "middle";
