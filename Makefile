@@ -29,12 +29,12 @@ lint: $(READY) ## check style, types, and which folder imports from which
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: $(READY) ## list the benchmarks; RUN=name runs one
+bench: $(if $(RUN),$(READY)) ## list the benchmarks; RUN=name runs one
 ifdef RUN
 	$(BIN)/python benchmarks/$(RUN).py $(ARGS)
 else
 	@printf '\n'
-	@for script in benchmarks/*.py; do \
+	@for script in $$(grep -l __main__ benchmarks/*.py); do \
 		printf '  make bench RUN=%s\n      %s\n\n' "$$(basename "$$script" .py)" \
 			"$$(sed -n '1s/^"""//;1s/"""$$//;1p' "$$script")"; \
 	done
@@ -48,5 +48,5 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "regard needs Python 3.11 or newer: make setup PYTHON=python3.12")'
 	@printf 'Setting up %s, which takes a minute or two …\n' $(VENV)
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	@touch $(READY)

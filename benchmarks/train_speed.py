@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -22,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from measuring import machine, versions
 
 HERE = Path(__file__).resolve().parent
 
@@ -111,7 +112,7 @@ def own_side(args: argparse.Namespace) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "threads": torch.get_num_threads(),
-        "versions": {"regard": regard.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": versions("regard", "torch", "numpy"),
     }
 
 
@@ -170,19 +171,6 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
         "machine": machine(),
         "rounds": rounds,
     }
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
-    model = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    return {"processor": model, "cores": os.cpu_count(), "system": platform.platform()}
 
 
 def main() -> None:

@@ -77,6 +77,11 @@ ERRORS = {
         {"mask": (2, 4, 5)},
         "mask must be (…, Q, K), here (4, 5), or have axes of size 1. Got (2, 4, 5).",
     ),
+    "a mask of another batch": (
+        [(2, 4, 8), (2, 5, 8), (2, 5, 8)],
+        {"mask": (3, 1, 5)},
+        "its axis -3 is 3 but there are 2 in the scores. Got (3, 1, 5).",
+    ),
     "a bias of too many keys": ([(4, 8), (5, 8), (5, 8)], {"bias": (4, 6)}, "attend(): bias must be"),
     "a key mask of too many keys": (
         [(2, 4, 8), (2, 5, 8), (2, 5, 8)],

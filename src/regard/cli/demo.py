@@ -12,7 +12,9 @@ from regard.cli.output import Json, print_json, verb
 
 
 def demo(
-    out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one, runs/dates.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; by default a new one, runs/dates.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the corpus and of training.")] = 1,
     as_json: Json = False,
 ) -> None:

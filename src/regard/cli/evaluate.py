@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from regard.cli.output import Json, print_json, verb
+from regard.cli.output import Json, one_line, print_json, verb
 from regard.cli.pairs import pair_files
 from regard.errors import InputError
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False)],
-    test: Annotated[Path | None, typer.Argument(metavar="[TEST]", help="Pairs to score on.", show_default=False)] = None,
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False)
+    ],
+    test: Annotated[
+        Path | None, typer.Argument(metavar="[TEST]", help="Pairs to score on.", show_default=False)
+    ] = None,
     source: Annotated[Path | None, typer.Option(help="Source texts, a line each; with --target.")] = None,
     target: Annotated[Path | None, typer.Option(help="References, a line each; with --source.")] = None,
     source_column: Annotated[str | None, typer.Option(help="Column, key or language of the source.")] = None,
     target_column: Annotated[str | None, typer.Option(help="The same for the target.")] = None,
     links: Annotated[
-        Path | None, typer.Option(help="Gold links of each pair: i-j sure, i?j possible, source word i, target word j.")
+        Path | None,
+        typer.Option(help="Gold links of each pair: i-j sure, i?j possible, source word i, target word j."),
     ] = None,
-    beam: Annotated[int | None, typer.Option(help="Hypotheses kept at each step; 1 is greedy.", min=1)] = None,
-    bleu_tokenizer: Annotated[str | None, typer.Option(help="sacreBLEU's; by default the run's setting.")] = None,
-    outputs: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the outputs, a line each.")] = None,
+    beam: Annotated[
+        int | None, typer.Option(help="Hypotheses kept at each step; 1 is greedy.", min=1)
+    ] = None,
+    bleu_tokenizer: Annotated[
+        str | None, typer.Option(help="sacreBLEU's; by default the run's setting.")
+    ] = None,
+    outputs: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the outputs, a line each.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score a model: BLEU, chrF, exact match, and alignment error rate where gold links are given."""
-    with verb(as_json) as stream:
+    with verb(as_json):
         files = pair_files(test, source, target, name="TEST", columns=(source_column, target_column))
         if files is None:
             raise InputError("nothing to score on. Give a file of pairs, or --source FILE --target FILE.")
         from regard.evaluation.alignment import read_links
+        from regard.record import write_atomically
         from regard.training.recipe import Recipe
-        from regard.training.run import load, write_text
+        from regard.training.run import load
         from regard.training.validation import evaluate as score
 
         model = load(run)
@@ -44,8 +57,11 @@ def evaluate(
         gold = None if links is None else list(zip(*read_links(links, transpose=True), strict=True))
         result = score(model, corpus, links=gold, beam=beam, bleu_tokenizer=bleu_tokenizer)
         if outputs is not None:
-            write_text(outputs, "".join(f"{text}\n" for text in result.predictions))
+            write_atomically(outputs, "".join(f"{one_line(text)}\n" for text in result.predictions).encode())
+        if corpus.empty:
+            print(f"regard: {corpus.empty:,} pairs with an empty side skipped.", file=sys.stderr)
         if as_json:
-            print_json({"run": str(run), "test": corpus.name} | result.to_dict())
+            about = {"run": str(run), "test": corpus.name, "skipped_empty": corpus.empty}
+            print_json(about | result.to_dict())
         else:
-            print(result, file=stream)
+            print(result)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -11,9 +12,12 @@ from regard.cli.output import Json, print_json, verb
 from regard.cli.pairs import pair_files
 from regard.errors import InputError
 
+if TYPE_CHECKING:
+    from regard.training.origin import PairFiles
+
 Train = Annotated[
     Path | None,
-    typer.Argument(metavar="[TRAIN]", help="Pairs: .tsv, .csv, .jsonl, .po, .mo or .tmx, each also .gz.", show_default=False),
+    typer.Argument(metavar="[TRAIN]", help="Pairs: .tsv, .csv, .jsonl, .po, .mo or .tmx, each also .gz."),
 ]
 
 
@@ -30,10 +34,15 @@ def fit(
     target_column: Annotated[str | None, typer.Option(help="The same for the target.")] = None,
     config: Annotated[Path | None, typer.Option(help="A recipe: a TOML file of settings.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, such as model.width=256.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting, such as model.width=256."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder; by default runs/ and the file's name.")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; by default runs/ and the file's name.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train an encoder-decoder with attention on your own pairs of texts."""
@@ -41,31 +50,48 @@ def fit(
         columns = (source_column, target_column)
         pairs = pair_files(train, source, target, name="TRAIN", columns=columns)
         options = ("--valid-source", "--valid-target")
-        validation = pair_files(valid, valid_source, valid_target, name="--valid", options=options, columns=columns)
+        validation = pair_files(
+            valid, valid_source, valid_target, name="--valid", options=options, columns=columns
+        )
         if resume is not None:
-            if pairs or validation or config or settings or out:
+            if any((pairs, validation, config, settings, out, *columns)):
                 raise InputError("--resume RUN goes on with the run's own files and settings; give it alone.")
-        elif pairs is None:
-            raise InputError("nothing to train on. Give a file of pairs, or --source FILE --target FILE.")
-        from regard.training.display import reporter
-        from regard.training.fit import fit as train_model
-        from regard.training.fit import resume as resume_run
-        from regard.training.recipe import Recipe
-        from regard.training.report import summary
-
-        if resume is not None:
-            resume_run(resume, reporter=reporter(stream))
-            folder = resume
+            folder = _go_on(resume, stream)
+        elif pairs is not None:
+            folder = _start(pairs, validation, config, settings or [], out, stream)
         else:
-            recipe = (Recipe.load(config) if config else Recipe()).with_settings(settings or [])
-            folder = out or default_folder(train or source)
-            train_model(pairs, valid=validation, recipe=recipe, out=folder, reporter=reporter(stream))
+            raise InputError("nothing to train on. Give a file of pairs, or --source FILE --target FILE.")
         if as_json:
+            from regard.training.report import summary
+
             print_json(summary(folder))
         else:
-            print(f"Try it:  regard predict {folder} FILE     regard look {folder} \"a text\"")
+            run = shlex.quote(str(folder))
+            print(f'Try it:  regard predict {run} FILE     regard look {run} "a text"')
 
 
-def default_folder(path: Path | None) -> Path:
-    """``runs/`` and the name of the training file."""
-    return Path("runs") / (path.name.split(".")[0] if path else "pairs")
+def _start(
+    pairs: PairFiles,
+    validation: PairFiles | None,
+    config: Path | None,
+    settings: list[str],
+    out: Path | None,
+    stream: TextIO,
+) -> Path:
+    from regard.training.display import reporter
+    from regard.training.fit import fit as train_model
+    from regard.training.origin import default_folder
+    from regard.training.recipe import Recipe
+
+    recipe = (Recipe.load(config) if config else Recipe()).with_settings(settings)
+    folder = out or default_folder(pairs)
+    train_model(pairs, valid=validation, recipe=recipe, out=folder, reporter=reporter(stream))
+    return folder
+
+
+def _go_on(folder: Path, stream: TextIO) -> Path:
+    from regard.training.display import reporter
+    from regard.training.fit import resume
+
+    resume(folder, reporter=reporter(stream))
+    return folder

@@ -13,16 +13,24 @@ from regard.errors import InputError
 
 
 def look(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False)],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False)
+    ],
     text: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT…", help="Texts to look at; stdin where left out.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="TEXT…", help="Texts to look at; stdin where left out.", show_default=False),
     ] = None,
     target: Annotated[str | None, typer.Option(help="What the model is made to say of the one text.")] = None,
     nbest: Annotated[int, typer.Option(help="Outputs of each text.", min=1)] = 1,
     save: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page (.html), a picture (.png, .svg) or a record (.safetensors).")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a page (.html), a picture (.png, .svg) or a record (.safetensors)."
+        ),
     ] = None,
-    terminal: Annotated[bool, typer.Option("--terminal", help="Draw in the terminal, also with --save.")] = False,
+    terminal: Annotated[
+        bool, typer.Option("--terminal", help="Draw in the terminal, also with --save.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """See what a model looks at while it says what it says."""
@@ -37,10 +45,12 @@ def look(
         texts = [line.strip() for line in texts]
         if not any(texts):
             raise InputError("nothing to look at: give a text.")
-        if target is not None and len(texts) != 1:
-            raise InputError(f"--target is for one text; got {len(texts)}.")
+        if target is not None and (len(texts) != 1 or nbest != 1 or not target.strip()):
+            raise InputError(
+                "--target is one output for one text, neither of them empty; --nbest does not go with it."
+            )
         model = load(run)
-        view = look_at(model, texts, target=target, nbest=nbest)
+        view = look_at(model, texts, target=None if target is None else target.strip(), nbest=nbest)
         saved = None if save is None else view.save(save)
         if as_json:
             shown = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -42,5 +44,8 @@ app.command("look")(look.look)
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. What goes to a file or a pipe is UTF-8, as what comes in is."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
     app()

@@ -1,18 +1,23 @@
-"""What a verb prints: one JSON object on stdout where asked for, errors as one sentence on stderr, the exit status."""
+"""How a verb ends: one JSON object where asked for, an error as one sentence, the exit status."""
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
 from regard.errors import InputError, Interrupted, RegardError
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; all else goes to stderr.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout; all else goes to stderr.")
+]
 
 
 @contextmanager
@@ -23,25 +28,49 @@ def verb(as_json: bool = False) -> Iterator[TextIO]:
     """
     try:
         yield sys.stderr if as_json else sys.stdout
+        sys.stdout.flush()
     except Interrupted as error:
-        _end(error, as_json, 130)
+        _end(str(error), as_json, 130)
     except InputError as error:
-        _end(error, as_json, 2)
+        _end(str(error), as_json, 2)
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has had enough
+        _silence()  # whoever read our output has had enough
         raise typer.Exit(0) from None
+    except ModuleNotFoundError as error:
+        _end(f"the package {error.name} is missing. Install it with: pip install 'regard[all]'", as_json, 1)
     except (RegardError, OSError, MemoryError) as error:
-        _end(error, as_json, 1)
+        _end(_sentence(error), as_json, 1)
     except KeyboardInterrupt:
-        _end(RegardError("interrupted."), as_json, 130)
+        _end("interrupted.", as_json, 130)
 
 
-def _end(error: BaseException, as_json: bool, status: int) -> NoReturn:
-    text = " ".join(str(error).split()) or f"{type(error).__name__}."
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    return str(error) or f"{type(error).__name__}."
+
+
+def _end(text: str, as_json: bool, status: int) -> NoReturn:
+    text = one_line(text)
     print(f"regard: {text}", file=sys.stderr)
-    if as_json:
-        print_json({"error": text})
+    try:
+        if as_json:
+            print_json({"error": text})
+        sys.stdout.flush()
+    except OSError:
+        _silence()  # stdout itself is what failed
     raise typer.Exit(status)
+
+
+def _silence() -> None:
+    """Let what is still waiting for stdout go nowhere, so that Python does not complain at its end."""
+    with suppress(io.UnsupportedOperation):  # not a file: nothing is waiting
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def one_line(text: str) -> str:
+    """A text without line ends, as a model learns them from texts of several lines in a CSV or PO file."""
+    return re.sub(r"\s*[\r\n]\s*", " ", text).strip()
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ def pair_files(
     Args:
         path: the file of pairs; source, target: the two plain files.
         name: of the argument, for errors; options: of the two files.
-        columns: of source and target in the file of pairs.
+        columns: of source and target in a file of pairs.
 
     Raises:
         InputError: both ways at once, or half of the second.
@@ -37,6 +37,5 @@ def pair_files(
     if (source is None) != (target is None):
         given, missing = options if target is None else options[::-1]
         raise InputError(f"{given} needs {missing}: two plain files whose lines belong together.")
-    if path is not None:
-        return PairFiles(path, None, *columns)
-    return None if source is None else PairFiles(source, target)
+    file = source if path is None else path
+    return None if file is None else PairFiles(file, target, *columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -20,14 +21,19 @@ Array = Any
 Namespace = Any
 
 
-def namespace(*arrays: Array) -> Namespace:
-    """The functions of the library that all these arrays belong to: NumPy's, PyTorch's, JAX's or CuPy's."""
+def namespace(array: Array) -> Namespace:
+    """The functions of the library that the array belongs to: NumPy's, PyTorch's, JAX's or CuPy's."""
+    return array_namespace(array)
+
+
+def require_one_library(where: str, arrays: Mapping[str, Array]) -> None:
+    """Refuse to compute with the arrays of several libraries."""
     try:
-        return array_namespace(*arrays)
+        array_namespace(*arrays.values())
     except TypeError as error:
-        kinds = ", ".join(sorted({f"{type(array).__module__}.{type(array).__name__}" for array in arrays}))
+        kinds = [f"{name} {type(array).__module__}.{type(array).__name__}" for name, array in arrays.items()]
         raise DtypeError(
-            f"All arrays must come from one library. Got {kinds}; convert them to one."
+            f"{where}: all arrays must come from one library. Got {', '.join(kinds)}."
         ) from error
 
 
@@ -47,16 +53,16 @@ def as_array(where: str, name: str, thing: Any) -> Array:
         ) from error
 
 
-def beside(array: Array, other: Array) -> Array:
-    """The array, or if it is NumPy's the same numbers in the library and on the device of ``other``."""
-    if type(array) is type(other):
+def beside(where: str, name: str, array: Array, query: Array) -> Array:
+    """The array, or if it is NumPy's the same numbers in the library and on the device of the query."""
+    if type(array) is type(query):
         return array
-    xp = namespace(other)
-    if is_numpy_namespace(xp) or not isinstance(array, np.ndarray):
-        namespace(array, other)
-        return array
-    # A copy, because PyTorch warns when it is handed memory that nobody may write to.
-    return xp.asarray(array, device=device(other), copy=True)
+    xp = namespace(query)
+    if isinstance(array, np.ndarray) and not is_numpy_namespace(xp):
+        # A copy, because PyTorch warns when it is handed memory that nobody may write to.
+        return xp.asarray(array, device=device(query), copy=True)
+    require_one_library(where, {name: array, "query": query})
+    return array
 
 
 def calm(xp: Namespace) -> AbstractContextManager[Any]:

@@ -75,7 +75,7 @@ def _mask(inputs: Inputs, mask: Any) -> Array:
     mask = as_array(where, "mask", mask)
     masks.require_boolean(where, "mask", mask)
     _require_fit(inputs, "mask", mask.shape)
-    return beside(mask, inputs.query)
+    return beside(where, "mask", mask, inputs.query)
 
 
 def _key_mask(inputs: Inputs, key_mask: Any) -> Array:
@@ -83,10 +83,10 @@ def _key_mask(inputs: Inputs, key_mask: Any) -> Array:
     where = f"{inputs.function}()"
     key_mask = as_array(where, "key_mask", key_mask)
     masks.require_boolean(where, "key_mask", key_mask)
+    key_mask = beside(where, "key_mask", key_mask, inputs.query)
     *leading, keys = inputs.scores_shape[:-2] + inputs.scores_shape[-1:]
     shape = tuple(key_mask.shape)
     if inputs.group > 1 and len(shape) == len(leading) + 1 and shape[-2] * inputs.group == leading[-1]:
-        key_mask = beside(key_mask, inputs.query)
         key_mask = inputs.xp.repeat(key_mask, inputs.group, axis=-2)
         shape = tuple(key_mask.shape)
     *own, last = shape or (0,)
@@ -101,7 +101,7 @@ def _key_mask(inputs: Inputs, key_mask: Any) -> Array:
             f"a mask with an axis of queries goes to mask=. Got {tuple(key_mask.shape)}."
         )
     missing = len(leading) - len(own)
-    return inputs.xp.reshape(beside(key_mask, inputs.query), (*own, *(1,) * missing, 1, keys))
+    return inputs.xp.reshape(key_mask, (*own, *(1,) * missing, 1, keys))
 
 
 def _bias(inputs: Inputs, bias: Any) -> Array:
@@ -110,7 +110,8 @@ def _bias(inputs: Inputs, bias: Any) -> Array:
     if dtype_name(bias) == "bool":
         raise DtypeError(f"{where}: bias is added to the scores and must be numbers; booleans go to mask=.")
     _require_fit(inputs, "bias", bias.shape)
-    return cast(wide(where, "bias", beside(bias, inputs.query)), inputs.query.dtype)
+    bias = wide(where, "bias", beside(where, "bias", bias, inputs.query))
+    return cast(bias, inputs.query.dtype)
 
 
 def _require_fit(inputs: Inputs, name: str, shape: Shape) -> None:
@@ -122,7 +123,9 @@ def _require_fit(inputs: Inputs, name: str, shape: Shape) -> None:
 
 
 def _what_differs(shape: Shape, scores_shape: Shape) -> str:
-    for axis, meaning in ((-1, "keys"), (-2, "queries")):
-        if len(shape) >= -axis and shape[axis] not in (1, scores_shape[axis]):
+    meanings = {-1: "keys", -2: "queries"}
+    for axis in range(-1, -1 - min(len(shape), len(scores_shape)), -1):
+        if shape[axis] not in (1, scores_shape[axis]):
+            meaning = meanings.get(axis, "in the scores")
             return f"; its axis {axis} is {shape[axis]} but there are {scores_shape[axis]} {meaning}"
     return ""

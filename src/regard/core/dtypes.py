@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from regard.core.arrays import Array, as_array, beside, is_array, namespace
+from regard.core.arrays import Array, as_array, beside, is_array, namespace, require_one_library
 from regard.errors import DtypeError
 
 SCORES_DTYPE = {"float16": "float32", "bfloat16": "float32", "float32": "float32", "float64": "float64"}
@@ -65,12 +65,12 @@ def one_dtype(where: str, things: Mapping[str, Any]) -> list[Array]:
     arrays = {name: as_array(where, name, thing) for name, thing in things.items()}
     for name, array in arrays.items():
         require_real(where, name, array)
-    handed = [thing for thing in things.values() if is_array(thing)]
-    model = handed[0] if handed else next(iter(arrays.values()))
-    namespace(model, *handed)
-    floating = {name: thing.dtype for name, thing in things.items() if is_array(thing) and is_floating(thing)}
+    handed = {name: thing for name, thing in things.items() if is_array(thing)}
+    require_one_library(where, handed or arrays)
+    floating = {name: array.dtype for name, array in handed.items() if is_floating(array)}
     if len(set(floating.values())) > 1:
         listed = ", ".join(f"{name} {dtype_name(things[name])}" for name in floating)
         raise DtypeError(f"{where}: all need one floating dtype. Got {listed}; convert them to one.")
+    model = next(iter((handed or arrays).values()))
     dtype = next(iter(floating.values()), float)
-    return [cast(beside(array, model), dtype) for array in arrays.values()]
+    return [cast(beside(where, name, array, model), dtype) for name, array in arrays.items()]

@@ -82,7 +82,7 @@ def general(w: Array) -> Score:
     _require_axes("general", "w", w, 2, "(D_q, D_k)")
 
     def score(query: Array, keys: Array) -> Array:
-        matrix = _parameter(w, query)
+        matrix = _parameter("general", "w", w, query)
         _require_fit("general", "w", matrix.shape[0], "query", query)
         _require_fit("general", "w", matrix.shape[1], "keys", keys)
         return dot(query @ matrix, keys)
@@ -115,7 +115,7 @@ def additive(w_query: Array | None, w_keys: Array | None, v: Array) -> Score:
     w_keys = _projection("w_keys", w_keys, v)
 
     def score(query: Array, keys: Array) -> Array:
-        direction = _parameter(v, query)
+        direction = _parameter("additive", "v", v, query)
         hidden_query = _project("w_query", w_query, "query", query, direction)
         hidden_keys = _project("w_keys", w_keys, "keys", keys, direction)
         hidden = hidden_query[..., :, None, :] + hidden_keys[..., None, :, :]
@@ -141,14 +141,14 @@ def _project(name: str, w: Array | None, side: str, inputs: Array, direction: Ar
     if w is None:
         _require_fit("additive", "v", direction.shape[0], side, inputs)
         return inputs
-    matrix = _parameter(w, inputs)
+    matrix = _parameter("additive", name, w, inputs)
     _require_fit("additive", name, matrix.shape[1], side, inputs)
     return inputs @ matrix.T
 
 
-def _parameter(parameter: Array, inputs: Array) -> Array:
+def _parameter(score: str, name: str, parameter: Array, inputs: Array) -> Array:
     """The parameter beside its inputs: same library, device and dtype, unless those are integers."""
-    parameter = beside(parameter, inputs)
+    parameter = beside(f"{score} score", name, parameter, inputs)
     if not is_floating(inputs):
         return parameter
     return cast(parameter, inputs.dtype)

@@ -1,17 +1,16 @@
-"""Checkpoints: everything a training step depends on, so that a resumed run computes what an unbroken one would have.
+"""Checkpoints: what a training step depends on, so that a resumed run computes what an unbroken one does.
 
     checkpoints/step-N/weights.safetensors     the network
     checkpoints/step-N/optimizer.safetensors   AdamW's two moments and the random state
     checkpoints/step-N/progress.json           the step, the place in the epoch, the validations so far
     checkpoints/best-N.safetensors             the weights of a validation that was among the best
 
-A folder appears under its name only when it is whole; the older one is removed after that.
+A folder appears under its name only when it is whole; what it makes superfluous is removed after that.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import RunError
-from regard.training.run import RunFolder, fill, named_weights, read_tensors, saving, write_json, write_tensors
+from regard.training.files import read_tensors, remove, saving, tensor_bytes
+from regard.training.run import RunFolder, fill, named_weights
 
 
 @dataclass
@@ -44,27 +44,28 @@ class Progress:
     stale: int = 0
 
 
-def save_checkpoint(run: RunFolder, progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def save_checkpoint(
+    run: RunFolder, progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
     """Write `checkpoints/step-N`, then remove what it makes superfluous.
 
     Raises:
         TrainingError: the disk is full; the checkpoint before is still there.
     """
-    run.checkpoints.mkdir(exist_ok=True)
-    folder = run.checkpoints / f"step-{progress.step}"
-    with saving(folder) as temporary:
-        temporary.mkdir()
-        write_tensors(temporary / "weights.safetensors", named_weights(network))
-        write_tensors(temporary / "optimizer.safetensors", _optimizer_tensors(network, optimizer))
-        write_json(temporary / "progress.json", asdict(progress))
-    _tidy(run, progress)
+    with saving(run.checkpoints / f"step-{progress.step}") as folder:
+        folder.mkdir()
+        (folder / "weights.safetensors").write_bytes(tensor_bytes(named_weights(network)))
+        (folder / "optimizer.safetensors").write_bytes(tensor_bytes(_optimizer_tensors(network, optimizer)))
+        (folder / "progress.json").write_text(json.dumps(asdict(progress), indent=1) + "\n", encoding="utf-8")
+    tidy(run, progress)
 
 
-def _tidy(run: RunFolder, progress: Progress) -> None:
+def tidy(run: RunFolder, progress: Progress) -> None:
+    """Remove all but the last checkpoint and the best weights, also what a kill left half written."""
     kept = {f"step-{progress.step}"} | {best_path(run, step).name for _, step in progress.best}
     for path in run.checkpoints.iterdir():
         if path.name not in kept:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove(path)
 
 
 def best_path(run: RunFolder, step: int) -> Path:
@@ -88,15 +89,19 @@ def load_checkpoint(folder: Path, network: nn.Module, optimizer: torch.optim.Opt
         stored = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
         progress = Progress(**stored | {"best": [(score, step) for score, step in stored["best"]]})
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunError(f"{folder}: the checkpoint is not whole ({error}). Remove it to go on from an earlier one.") from None
-    fill(network, read_tensors(folder / "weights.safetensors"), folder)
-    tensors = read_tensors(folder / "optimizer.safetensors")
+        raise RunError(
+            f"{folder / 'progress.json'}: not whole ({error}). Remove {folder} to train from the start."
+        ) from None
+    weights, state = (read_tensors(folder / f"{name}.safetensors") for name in ("weights", "optimizer"))
+    fill(network, weights, folder)
     try:
-        torch.set_rng_state(tensors["random_state"])
         for name, parameter in network.named_parameters():
-            optimizer.state[parameter] = {key: tensors[f"{key}/{name}"] for key in _MOMENTS}
+            optimizer.state[parameter] = {key: state[f"{key}/{name}"] for key in _MOMENTS}
+        torch.set_rng_state(state["random_state"])
     except KeyError as error:
-        raise RunError(f"{folder}: the checkpoint lacks {error}; it is of another model or version.") from None
+        raise RunError(
+            f"{folder}: the checkpoint lacks {error}; it is of another model or version."
+        ) from None
     return progress
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -46,9 +46,9 @@ class Silent:
 
 
 def reporter(stream: TextIO) -> Reporter:
-    """A live display where the stream is a terminal, plain lines where it is not."""
+    """A live display where the stream is a terminal that can move its cursor, plain lines elsewhere."""
     console = Console(file=stream)
-    return Live(console) if console.is_terminal else PlainLines(stream)
+    return Live(console) if stream.isatty() and not console.is_dumb_terminal else PlainLines(stream)
 
 
 class PlainLines:
@@ -106,11 +106,11 @@ class Live:
 
     def note(self, text: str) -> None:
         """Print a sentence above the bar."""
-        self.progress.console.print(text, highlight=False, markup=False)
+        self.progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, step: int, total: int, loss: float, tokens_per_second: float, seconds_left: float) -> None:
         """Move the bar."""
-        fields = {
+        fields: dict[str, Any] = {
             "loss": f"{loss:.3f}",
             "speed": f"{tokens_per_second:,.0f}",
             "score": self.score,

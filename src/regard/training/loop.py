@@ -14,19 +14,27 @@ from torch import Tensor, nn
 from regard.data.batches import Batch, Batches
 from regard.errors import Interrupted, TrainingError
 from regard.models.recurrent import RecurrentTranslator
-from regard.training.checkpoints import Progress, best_path, load_checkpoint, save_checkpoint
+from regard.training.checkpoints import (
+    Progress,
+    best_path,
+    last_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    tidy,
+)
 from regard.training.display import Reporter
+from regard.training.files import read_tensors, write_tensors
 from regard.training.interruption import graceful_stop
 from regard.training.losses import blocked_cross_entropy
 from regard.training.metrics import Metrics
 from regard.training.recipe import TrainingSettings
-from regard.training.run import RunFolder, fill, named_weights, read_tensors, write_tensors
+from regard.training.run import RunFolder, fill, how_to_resume, named_weights
 from regard.training.schedules import learning_rate
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended: the updates made, the time it took, the best validation score, and why it stopped."""
+    """How training ended: the updates made, the time taken, the best validation score, and why it stopped."""
 
     steps: int
     seconds: float
@@ -35,7 +43,7 @@ class Outcome:
 
 
 class Training:
-    """A network on its way.
+    """A network on its way, from the run's last checkpoint if it has one.
 
     Args:
         run: the folder that everything is written to.
@@ -43,7 +51,9 @@ class Training:
         batches: of the training pairs.
         validate: gives the score of the network as it is; higher is better.
         reporter: is told how it goes.
-        checkpoint: where to go on from; None for the beginning.
+
+    Raises:
+        RunError: the checkpoint is no longer whole.
     """
 
     def __init__(
@@ -53,12 +63,20 @@ class Training:
         batches: Batches,
         validate: Callable[[], float],
         reporter: Reporter,
-        checkpoint: object = None,
     ) -> None:
-        self.run, self.network, self.batches, self.validate, self.reporter = run, network, batches, validate, reporter
+        self.run, self.network, self.batches, self.validate, self.reporter = (
+            run,
+            network,
+            batches,
+            validate,
+            reporter,
+        )
         self.settings = run.recipe.training
         self.optimizer = make_optimizer(network, self.settings)
-        self.progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, network, self.optimizer)
+        self.progress = Progress()
+        if checkpoint := last_checkpoint(run):
+            self.progress = load_checkpoint(checkpoint, network, self.optimizer)
+            tidy(run, self.progress)
         self.metrics = Metrics(run.path, run.metrics, self.progress.step)
         self.precision = chosen_precision(self.settings.precision)
         self.saved_at = self.clock = time.monotonic()
@@ -75,16 +93,19 @@ class Training:
             with graceful_stop() as wish:
                 for batch in self._coming_batches():
                     self._update(batch)
-                    if wish.stop:
-                        self._stop_here()
                     if self._validation_due():
                         self._validation()
-                    elif self._checkpoint_due():
+                    elif wish.stop or self._checkpoint_due():
                         self._checkpoint()
+                    if wish.stop:
+                        raise Interrupted(
+                            f"stopped at step {self.progress.step:,}, which is saved. "
+                            f"Go on with: {how_to_resume(self.run.path)}"
+                        )
             self._take_best()
         finally:
             self.reporter.close()
-            self.metrics.close()
+            self.metrics.flush()
         best = self.progress.best[0][0] if self.progress.best else math.nan
         return Outcome(self.progress.step, self.progress.seconds, best, self._reason() or "the data ended")
 
@@ -95,6 +116,7 @@ class Training:
             for position in range(self.progress.position, len(plan)):
                 if self._reason():
                     return
+                self._spend()  # validating and saving took training time too, but tell nothing of its speed
                 self.progress.epoch, self.progress.position = epoch, position + 1
                 yield self.batches.batch(plan[position])
             self.progress.position = 0
@@ -121,10 +143,8 @@ class Training:
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-            raise TrainingError(
-                f"the loss of step {step} is not a number (loss {loss.item()}, gradient norm {norm.item()}). The last good "
-                f"checkpoint is kept in {self.run.checkpoints}. Try a smaller training.learning_rate or training.clip."
-            )
+            values = f"loss {loss.item()}, gradient norm {norm.item()}"
+            raise self._diverged(f"the loss of step {step} is not a number ({values})")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._account(step, batch.tokens, loss.item(), rate)
@@ -137,7 +157,9 @@ class Training:
         self.progress.tokens += tokens
         rest = 0.9 if self.speed else 0.0
         self.speed = rest * self.speed + (1 - rest) * tokens / max(seconds, 1e-9)
-        self.metrics.write(step, loss=loss, learning_rate=rate, tokens=tokens, tokens_per_second=round(self.speed, 1))
+        self.metrics.write(
+            step, loss=loss, learning_rate=rate, tokens=tokens, tokens_per_second=round(self.speed, 1)
+        )
         self.reporter.step(step, self.settings.steps, loss, self.speed, self._seconds_left())
 
     def _seconds_left(self) -> float:
@@ -165,6 +187,7 @@ class Training:
 
     def _validation(self) -> None:
         """Score the network as it is, and keep its weights if they are among the best."""
+        self._require_finite_weights()
         progress, step = self.progress, self.progress.step
         metric = self.run.recipe.evaluation.metric
         score = self.validate()
@@ -173,9 +196,10 @@ class Training:
         self._spend()
         self.metrics.write(step, **{f"validation_{metric}": score, "seconds": round(progress.seconds, 3)})
         self.reporter.validation(step, metric, score, max(score, top))
-        progress.best = sorted([*progress.best, (score, step)], key=lambda entry: -entry[0])[: self.settings.average]
+        progress.best = sorted([*progress.best, (score, step)], key=lambda entry: -entry[0])[
+            : self.settings.average
+        ]
         if (score, step) in progress.best:
-            self.run.checkpoints.mkdir(exist_ok=True)
             write_tensors(best_path(self.run, step), named_weights(self.network))
         self._checkpoint()
 
@@ -186,16 +210,20 @@ class Training:
         self.clock = now
 
     def _checkpoint(self) -> None:
+        self._require_finite_weights()
         self.metrics.flush()
         save_checkpoint(self.run, self.progress, self.network, self.optimizer)
         self.saved_at = time.monotonic()
-        self._spend()
 
-    def _stop_here(self) -> None:
-        self._checkpoint()
-        raise Interrupted(
-            f"stopped at step {self.progress.step:,}, which is saved. Go on with: regard fit --resume {self.run.path}"
-        )
+    def _require_finite_weights(self) -> None:
+        """Nothing takes the place of a good checkpoint that cannot be trained on."""
+        if not all(weights.isfinite().all() for weights in named_weights(self.network).values()):
+            raise self._diverged(f"the weights after step {self.progress.step} are not finite numbers")
+
+    def _diverged(self, what: str) -> TrainingError:
+        kept = last_checkpoint(self.run)
+        where = f"The last good checkpoint is {kept}" if kept else "No checkpoint had been written yet"
+        return TrainingError(f"{what}. {where}. Train anew with a smaller training.learning_rate.")
 
     def _take_best(self) -> None:
         """Leave the network with the mean of its best weights, or the best alone where that scores higher."""
@@ -206,10 +234,14 @@ class Training:
         fill(self.network, mean_weights(states), self.run.checkpoints)
         if len(states) > 1 and (score := self.validate()) < self.progress.best[0][0]:
             fill(self.network, states[0], self.run.checkpoints)
-            self.reporter.note(f"the best weights alone are better than the mean of {len(states)} ({score:.2f})")
+            self.reporter.note(
+                f"the best weights alone are better than the mean of {len(states)} ({score:.2f})"
+            )
 
 
-def batch_loss(network: RecurrentTranslator, batch: Batch, smoothing: float, precision: torch.dtype) -> Tensor:
+def batch_loss(
+    network: RecurrentTranslator, batch: Batch, smoothing: float, precision: torch.dtype
+) -> Tensor:
     """The mean loss of a batch's real target tokens, in nats."""
     source, lengths = torch.from_numpy(batch.source), torch.from_numpy(batch.source_lengths)
     with torch.autocast("cpu", precision, enabled=precision != torch.float32):

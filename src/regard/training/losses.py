@@ -2,8 +2,9 @@
 
     ℓ = −Σ_v q_v log softmax(E f + b)_v,    q = (1 − ε) · one word + ε / V for each word
 
-`smoothed_cross_entropy` is the specification. `blocked_cross_entropy` gives the same number without ever holding the
-N × V matrix of logits: it goes through the rows in blocks and forms the gradients on the way, since p − q is at hand.
+`smoothed_cross_entropy` is the specification. `blocked_cross_entropy` gives the same number without ever
+holding the N × V matrix of logits: it goes through the rows in blocks and forms the gradients on the way,
+since p − q is at hand.
 
 Source: Szegedy et al. 2016, section 7, arXiv:1512.00567.
 """
@@ -17,7 +18,9 @@ from regard.data.tokenization import PAD
 BLOCK_ROWS = 1024
 
 
-def smoothed_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
+def smoothed_cross_entropy(
+    features: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, smoothing: float
+) -> Tensor:
     """The summed loss in nats.
 
     Args:
@@ -30,15 +33,19 @@ def smoothed_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, wante
     return F.cross_entropy(logits, wanted, ignore_index=PAD, label_smoothing=smoothing, reduction="sum")
 
 
-def blocked_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
-    """`smoothed_cross_entropy` in bounded memory; under `torch.autocast` the products are computed in its dtype."""
+def blocked_cross_entropy(
+    features: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, smoothing: float
+) -> Tensor:
+    """`smoothed_cross_entropy` in bounded memory; under `torch.autocast` the products are in its dtype."""
     real = (wanted != PAD).nonzero()[:, 0]
     return _BlockedCrossEntropy.apply(features[real], weight, bias, wanted[real], smoothing)  # pyright: ignore
 
 
 class _BlockedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, features: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
+    def forward(
+        ctx, features: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, smoothing: float
+    ) -> Tensor:
         autocast = torch.is_autocast_enabled("cpu")
         dtype = torch.get_autocast_dtype("cpu") if autocast else weight.dtype
         ctx.dtypes = features.dtype, weight.dtype

@@ -1,8 +1,9 @@
 """Keep freed memory for the next step instead of giving it back.
 
-A training step allocates and frees the same gigabyte again and again. glibc returns large blocks to the system at once, so
-that each step pays for fetching and clearing them anew; on the machine where this was measured that cost a third of the
-time. Two thresholds of its allocator change that. The numbers computed stay the same to the last digit.
+A training step allocates and frees the same gigabyte again and again. glibc returns large blocks to the
+system at once, so that each step pays for fetching and clearing them anew; on the machine where this was
+measured that cost a third of the time. Two thresholds of its allocator change that. The numbers computed stay
+the same to the last digit.
 """
 
 import ctypes

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from regard.errors import TrainingError
-from regard.training.run import write_text
+from regard.training.board import Board
+from regard.training.files import append, write_text
 
-TENSORBOARD_EVERY = 10
+BOARD_EVERY = 10
 
 
 class Metrics:
@@ -26,15 +26,13 @@ class Metrics:
         if path.exists():
             write_text(path, "".join(_lines_until(path, step)))
         self.lines: list[str] = []
-        self.board = _board(folder, step)
+        self.board = Board.open(folder, step)
 
     def write(self, step: int, **values: Any) -> None:
-        """Note values of a step; numbers go to TensorBoard too, those of the training steps every so often."""
+        """Note values of a step; numbers go to TensorBoard too, those of training steps every so often."""
         self.lines.append(json.dumps({"step": step} | values) + "\n")
-        if self.board is not None and ("loss" not in values or step % TENSORBOARD_EVERY == 0):
-            for name, value in values.items():
-                if isinstance(value, int | float):
-                    self.board.add_scalar(name, value, step)
+        if self.board is not None and ("loss" not in values or step % BOARD_EVERY == 0):
+            self.board.add(step, values)
 
     def flush(self) -> None:
         """Bring what is noted to the disk.
@@ -42,36 +40,19 @@ class Metrics:
         Raises:
             TrainingError: the disk is full.
         """
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(self.lines)
+        if self.lines:
+            append(self.path, "".join(self.lines).encode())
             self.lines.clear()
-            if self.board is not None:
-                self.board.flush()
-        except OSError as error:
-            raise TrainingError(f"{self.path}: cannot be written ({error}). Free some space and resume.") from None
-
-    def close(self) -> None:
-        """Write what is left and close the files."""
-        self.flush()
         if self.board is not None:
-            self.board.close()
+            self.board.flush()
 
 
 def _lines_until(path: Path, step: int) -> list[str]:
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:
             if line.endswith("\n") and json.loads(line)["step"] <= step:
                 kept.append(line)
         except (ValueError, KeyError, TypeError):
             continue  # cut off in the middle
     return kept
-
-
-def _board(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)

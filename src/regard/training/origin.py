@@ -15,7 +15,7 @@ Column = str | int | None
 
 @dataclass(frozen=True)
 class PairFiles:
-    """A file of pairs, or two plain files of which the lines belong together; see `regard.data.corpora.read_pairs`."""
+    """A file of pairs, or two plain files whose lines belong together; see `corpora.read_pairs`."""
 
     path: str | os.PathLike[str]
     target_path: str | os.PathLike[str] | None = None
@@ -48,7 +48,11 @@ def files_of(pairs: Any) -> PairFiles | None:
         return pairs
     if isinstance(pairs, str | os.PathLike):
         return PairFiles(pairs)
-    if isinstance(pairs, tuple) and len(pairs) == 2 and all(isinstance(part, str | os.PathLike) for part in pairs):
+    if (
+        isinstance(pairs, tuple)
+        and len(pairs) == 2
+        and all(isinstance(part, str | os.PathLike) for part in pairs)
+    ):
         return PairFiles(*pairs)
     return None
 
@@ -67,7 +71,8 @@ def read(pairs: Any) -> Corpus:
     return from_pairs(pairs) if files is None else files.read()
 
 
-def name_of(pairs: Any) -> str:
-    """A short name for what is made from these pairs."""
+def default_folder(pairs: Any) -> Path:
+    """Where a run of these pairs goes if nobody says otherwise: ``runs/`` and the name of the first file."""
     files = files_of(pairs)
-    return "pairs" if files is None else Path(files.path).name.split(".")[0]
+    name = "" if files is None else Path(files.path).name.split(".")[0]
+    return Path("runs") / (name or "pairs")

@@ -1,7 +1,7 @@
 """Recipes: everything that decides how a model is made, as frozen dataclasses read from TOML.
 
-A recipe has five tables, each the settings of one part. An unknown key is an error that lists the known ones; what a
-recipe leaves out has the value written here.
+A recipe has five tables, each the settings of one part. An unknown key is an error that lists the known
+ones; what a recipe leaves out has the value written here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from regard.data.tokenization import TokenizerKind
+from regard.data.tokenization import SPECIAL_TOKENS, TokenizerKind
 from regard.errors import RecipeError
 from regard.models.recurrent import RecurrentConfig
 
@@ -27,10 +27,11 @@ class DataSettings:
 
     Args:
         tokenizer: "bpe" (subwords), "word" or "character".
-        vocabulary: at most so many tokens; 0 chooses by the size of the corpus.
+        vocabulary: at most so many tokens, 5 or more; 0 chooses by the size of the corpus.
         split_punctuation: whether punctuation stands on its own; off for text that is tokenised already.
-        longest: pairs with a side of more tokens are left out of training, and counted.
-        validation: how many pairs are held out where no validation file is given; 0 chooses by the size of the corpus.
+        longest: pairs with a side of more tokens are left out of training and validation, and counted.
+        validation: how many pairs are held out where no validation file is given; 0 chooses by the size of
+            the corpus.
     """
 
     tokenizer: TokenizerKind = "bpe"
@@ -45,7 +46,7 @@ class TrainingSettings:
     """How the model learns.
 
     Args:
-        seed: of everything random.
+        seed: of everything random, below 2⁶³.
         steps: updates at most; 0 chooses by the size of the corpus.
         minutes: time at most; 0 for no limit. A run that the clock stops is not repeatable to the bit.
         batch_tokens: positions in a batch, on its longer side.
@@ -84,7 +85,8 @@ class DecodingSettings:
 
     Args:
         beam: hypotheses kept at each step; 1 is greedy.
-        length_penalty: α of Wu et al. 2016, eq. 14; 0 prefers short outputs, 1 is nearly the mean log-probability.
+        length_penalty: α of Wu et al. 2016, eq. 14; 0 prefers short outputs, 1 is nearly the mean
+            log-probability.
         longest_ratio, longest_extra: an output has at most ratio · source + extra tokens.
         replace_unknown: whether an unknown word is copied from the source word that the model looks at.
     """
@@ -153,7 +155,9 @@ class Recipe:
             key, equals, text = assignment.partition("=")
             table, dot, name = key.strip().partition(".")
             if not (equals and dot and name):
-                raise RecipeError(f"{assignment!r} is not a setting. Write it as table.key=value: model.width=256.")
+                raise RecipeError(
+                    f"{assignment!r} is not a setting. Write it as table.key=value: model.width=256."
+                )
             recipe = recipe.changed({table: {name: _value(text.strip())}})
         return recipe
 
@@ -212,9 +216,20 @@ _KINDS: Mapping[type, str] = types.MappingProxyType(
     {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 )
 
-_AT_LEAST_ONE = {"embedding", "width", "encoder_layers", "decoder_layers", "batch_tokens", "beam", "average", "longest"}
+_AT_LEAST_ONE = {
+    "embedding",
+    "width",
+    "encoder_layers",
+    "decoder_layers",
+    "batch_tokens",
+    "beam",
+    "average",
+    "longest",
+}
 _SHARES = {"embedding_dropout", "dropout", "recurrent_dropout", "label_smoothing"}
 _POSITIVE = {"learning_rate", "clip", "longest_ratio"}
+_MOST = 2**63 - 1
+_FEWEST_TOKENS = len(SPECIAL_TOKENS) + 1
 
 
 def _check_range(key: str, value: Any, prefix: str) -> None:
@@ -229,7 +244,11 @@ def _check_range(key: str, value: Any, prefix: str) -> None:
         raise RecipeError(f"{name} is greater than 0; got {value}.")
     if key == "width" and value % 2:
         raise RecipeError(f"{name} is even, half of it for each direction of the encoder; got {value}.")
-    if key == "betas" and not all(0 <= beta < 1 for beta in value):
+    if key == "vocabulary" and 0 < value < _FEWEST_TOKENS:
+        raise RecipeError(f"{name} is at least {_FEWEST_TOKENS}, or 0 to have it chosen; got {value}.")
+    if isinstance(value, tuple) and not all(0 <= part < 1 for part in value):
         raise RecipeError(f"{name} are two numbers from 0 up to, but not including, 1; got {list(value)}.")
-    if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
+    if isinstance(value, int | float) and value < 0:
         raise RecipeError(f"{name} is not negative; got {value}.")
+    if isinstance(value, int) and value > _MOST:
+        raise RecipeError(f"{name} is at most {_MOST}; got {value}.")

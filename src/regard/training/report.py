@@ -10,7 +10,7 @@ from regard.training.run import RunFolder
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """A finished run in a few numbers, ready for JSON: where it is, its steps and seconds, its best validation score."""
+    """A finished run in a few numbers, ready for JSON: folder, pairs, steps, seconds, best validation."""
     run = RunFolder.open(folder)
     metric = run.recipe.evaluation.metric
     lines = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]

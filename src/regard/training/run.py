@@ -1,37 +1,33 @@
-"""A run's folder: what is in it, how it is written so that a kill at any moment leaves it whole, how it is opened.
+"""A run's folder: what is in it, how a kill at any moment leaves it whole, how it is opened.
 
-    regard.toml          all that is needed to repeat the run
-    tokenizer.json       the vocabulary
-    model.safetensors    the weights that predict, once training has ended
-    metrics.jsonl        a line a step and a line a validation
-    events.out.tfevents… the same for TensorBoard
-    checkpoints/         see `regard.training.checkpoints`
+regard.toml          all that is needed to repeat the run
+tokenizer.json       the vocabulary
+model.safetensors    the weights that predict, once training has ended
+metrics.jsonl        a line a step and a line a validation
+events.out.tfevents… the same for TensorBoard
+checkpoints/         see `regard.training.checkpoints`
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import shutil
+import shlex
 import tomllib
 from collections.abc import Mapping
-from contextlib import contextmanager
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from regard.data.tokenization import Tokenizer
 from regard.decoding.translator import Model, Search
-from regard.errors import RecipeError, RunError, TrainingError
+from regard.errors import RecipeError, RunError
 from regard.models.recurrent import RecurrentTranslator
+from regard.training.files import part, read_tensors, saving
 from regard.training.recipe import Recipe
 
 FORMAT = 1
@@ -62,17 +58,20 @@ class RunFolder:
 
         Raises:
             RunError: something is there already.
+            TrainingError: the disk is full.
         """
         check_free(path)
         about = {
             "format": FORMAT,
-            "versions": {name: _version(name) for name in RECORDED_VERSIONS} | {"python": platform.python_version()},
+            "versions": {name: _version(name) for name in RECORDED_VERSIONS}
+            | {"python": platform.python_version()},
             "corpus": dict(corpus),
             "recipe": recipe.tables(),
         }
-        path.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(path / "tokenizer.json")
-        write_text(path / "regard.toml", tomli_w.dumps(about))
+        with saving(path / "regard.toml") as described:
+            described.write_text(tomli_w.dumps(about), encoding="utf-8")
+            with saving(path / "tokenizer.json") as vocabulary:
+                tokenizer.save(vocabulary)
         return cls(path, about)
 
     @classmethod
@@ -84,17 +83,20 @@ class RunFolder:
         """
         described = path / "regard.toml"
         if not path.is_dir():
-            raise RunError(f"{path}: no such run. A run is the folder that `regard fit … --out RUN` writes.")
+            what = "a file, not a run" if path.exists() else "no such run"
+            raise RunError(f"{path}: {what}. A run is the folder that `regard fit … --out RUN` writes.")
         if not described.is_file():
             raise RunError(f"{path}: not a run: it has no regard.toml.")
         try:
             about = tomllib.loads(described.read_text(encoding="utf-8"))
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{described}: cannot be read: {error}") from None
-        if about.get("format") != FORMAT:
+        if "format" not in about:
+            raise RunError(f"{described}: not of a run, or cut short: it names no format.")
+        if about["format"] != FORMAT:
             raise RunError(
-                f"{described}: the run has format {about.get('format')!r}; this version of regard reads format {FORMAT}. "
-                "Open it with the version that wrote it, or train again."
+                f"{described}: the run has format {about['format']!r}; this version of regard reads format "
+                f"{FORMAT}. Open it with the version that wrote it, or train again."
             )
         return cls(path, about)
 
@@ -134,7 +136,7 @@ class RunFolder:
         """
         tokenizer = self.tokenizer()
         if not self.finished:
-            raise RunError(f"{self.path}: training has not ended. Go on with: regard fit --resume {self.path}")
+            raise RunError(f"{self.path}: training has not ended. Go on with: {how_to_resume(self.path)}")
         network = self.network(tokenizer)
         load_weights(network, self.weights)
         return model_of(network.eval(), tokenizer, self.recipe, self.path.name)
@@ -160,18 +162,33 @@ def model_of(network: nn.Module, tokenizer: Tokenizer, recipe: Recipe, name: str
     return Model(network, tokenizer, search=Search(**recipe.tables()["decoding"]), name=name, recipe=recipe)
 
 
+def how_to_resume(path: Path) -> str:
+    """The command that goes on with a run, ready for a shell."""
+    return f"regard fit --resume {shlex.quote(str(path))}"
+
+
 def check_free(path: Path) -> None:
     """Nothing of the user's is ever written over.
 
     Raises:
-        RunError: the folder is there and not empty, or a file stands in its place.
+        RunError: the folder is there and not empty, a file stands in its place, or it cannot be made there.
     """
-    if path.is_file():
+    if path.is_dir():
+        if (path / "regard.toml").exists():
+            raise RunError(
+                f"{path}: there is a run already. Choose another --out, or go on with: {how_to_resume(path)}"
+            )
+        if (
+            any(path.iterdir()) and not part(path / "regard.toml").exists()
+        ):  # which a start that was cut off leaves
+            raise RunError(f"{path}: the folder is not empty. Choose another --out; nothing is written over.")
+    elif path.exists():
         raise RunError(f"{path}: a file; --out is a folder that does not exist yet.")
-    if (path / "regard.toml").exists():
-        raise RunError(f"{path}: there is a run already. Choose another --out, or go on with: regard fit --resume {path}")
-    if path.is_dir() and any(path.iterdir()):
-        raise RunError(f"{path}: the folder is not empty. Choose another --out; nothing is written over.")
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise RunError(
+            f"{path}: cannot be made: {there} is not a folder that may be written to. Choose another --out."
+        )
 
 
 def named_weights(network: nn.Module) -> dict[str, Tensor]:
@@ -198,69 +215,24 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> Non
             parameter.copy_(weights[name])
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Open a safetensors file; RunError where it is missing or cut short."""
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise RunError(f"{path}: the file is missing; the run is no longer whole.") from None
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: not a whole safetensors file ({error}). Restore it, or train again.") from None
-
-
-@contextmanager
-def saving(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it at the end; where that fails, nothing is left and `path` is as before.
-
-    Raises:
-        TrainingError: the disk is full, or cannot be written to.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        _remove(temporary)
-        yield temporary
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        _remove(temporary)
-        raise TrainingError(
-            f"{path}: cannot be written ({error}). What was saved before is whole; free some space and resume."
-        ) from None
-    except BaseException:
-        _remove(temporary)
-        raise
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    with saving(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file whole or not at all."""
-    with saving(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-
-
 def _recipe(path: Path, about: Mapping[str, Any]) -> Recipe:
+    """The recipe in `regard.toml`, which stands at its end: where all of it is there, the file is whole."""
+    described = path / "regard.toml"
     try:
-        return Recipe().changed(about["recipe"])
-    except KeyError:
-        raise RunError(f"{path / 'regard.toml'}: cut short: the recipe is missing.") from None
+        recipe = Recipe().changed(about["recipe"])
+        missing = [
+            f"{table}.{key}"
+            for table, settings in recipe.tables().items()
+            for key in settings
+            if key not in about["recipe"].get(table, {})
+        ]
+    except (KeyError, AttributeError):
+        raise RunError(f"{described}: cut short: the recipe is missing.") from None
     except RecipeError as error:
-        raise RunError(f"{path / 'regard.toml'}: {error}") from None
+        raise RunError(f"{described}: {error}") from None
+    if missing:
+        raise RunError(f"{described}: cut short, or from another version: {missing[0]} is missing.")
+    return recipe
 
 
 def _version(package: str) -> str:

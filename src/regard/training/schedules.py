@@ -8,11 +8,12 @@ def learning_rate(
 
     Args:
         step: from 1.
-        peak: the highest rate, reached after ``warmup`` steps along a straight line (Goyal et al. 2017, section 2.2).
+        peak: the highest rate, reached after ``warmup`` steps along a straight line (Goyal et al. 2017,
+            section 2.2).
         total: the step at which a rate that decays comes to zero.
         decay: "linear"; "inverse_sqrt" (Vaswani et al. 2017, eq. 3, without an end); "constant".
-        time_left: share of the time limit that is left. In its last fifth the rate comes down with it, so that a run
-            that is stopped by the clock ends as calmly as one that is stopped by its last step.
+        time_left: share of the time limit that is left. In its last fifth the rate comes down with it, so
+            that a run that is stopped by the clock ends as calmly as one that is stopped by its last step.
     """
     up = min(1.0, step / max(1, warmup))
     if decay == "linear":

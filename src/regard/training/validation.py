@@ -1,4 +1,4 @@
-"""How good a model is: outputs against references, by the scores of the field, and alignments against gold links."""
+"""How good a model is: outputs against references, by the scores of the field, links against gold links."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from regard.data.corpora import Corpus
 from regard.decoding.translator import Model
-from regard.errors import InputError
+from regard.errors import InputError, RecipeError
 from regard.evaluation.alignment import AlignmentScore, alignment_error_rate
 from regard.evaluation.text import Score, bleu, chrf, exact_match
+from regard.record import AttentionRecord
 
 Links = Collection[tuple[int, int]]
 
@@ -35,7 +36,12 @@ class Evaluation:
     predictions: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"{self.sentences:,} pairs", str(self.bleu), str(self.chrf), f"exact match {self.exact_match:.1%}"]
+        lines = [
+            f"{self.sentences:,} pairs",
+            str(self.bleu),
+            str(self.chrf),
+            f"exact match {self.exact_match:.1%}",
+        ]
         return "\n".join(lines if self.alignment is None else [*lines, str(self.alignment)])
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,29 +73,36 @@ def evaluate(
     Args:
         model: trained.
         corpus: pairs it has not learned from.
-        links: (sure, possible) gold links of each pair, from output word to input word, words being what stands between
-            spaces, or characters where the model works on these. The model is made to say the reference, and output
-            words without any gold link are not judged.
+        links: (sure, possible) gold links of each pair, from output word to input word, words being what
+            stands between spaces, or characters where the model works on these. The model is made to say the
+            reference, and output words without any gold link are not judged.
         beam: hypotheses kept at each step; the model's own setting where None.
         bleu_tokenizer: sacreBLEU's; the model's own setting where None.
         confidence: whether to estimate intervals, by 1,000 bootstrap samples.
         progress: called with the number of texts done.
 
     Raises:
-        InputError: not as many gold alignments as pairs.
+        InputError: not as many gold alignments as pairs, or a link to a word that is not there.
+        RecipeError: a tokenizer that is not installed.
     """
     if links is not None and len(links) != len(corpus):
-        raise InputError(f"evaluate(): {len(corpus)} pairs but {len(links)} gold alignments; one is needed for each.")
+        raise InputError(
+            f"evaluate(): {len(corpus)} pairs but {len(links)} gold alignments; one is needed for each."
+        )
+    own = "13a" if model.recipe is None else model.recipe.evaluation.bleu_tokenizer
+    tokenizer: str = own if bleu_tokenizer is None else bleu_tokenizer
+    check_bleu_tokenizer(tokenizer)
     references = corpus.targets()
-    outputs = [prediction.text for prediction in model.predict(corpus.sources(), beam=beam, progress=progress)]
-    if bleu_tokenizer is None:
-        bleu_tokenizer = model.recipe.evaluation.bleu_tokenizer if model.recipe is not None else "13a"
+    alignment = None if links is None else _alignment(model, corpus, links)
+    outputs = [
+        prediction.text for prediction in model.predict(corpus.sources(), beam=beam, progress=progress)
+    ]
     return Evaluation(
         sentences=len(corpus),
-        bleu=bleu(outputs, references, tokenize=bleu_tokenizer, confidence=confidence),
+        bleu=bleu(outputs, references, tokenize=tokenizer, confidence=confidence),
         chrf=chrf(outputs, references, confidence=confidence),
         exact_match=exact_match(outputs, references),
-        alignment=None if links is None else _alignment(model, corpus, links),
+        alignment=alignment,
         predictions=tuple(outputs),
     )
 
@@ -97,14 +110,40 @@ def evaluate(
 def _alignment(model: Model, corpus: Corpus, links: Sequence[tuple[Links, Links]]) -> AlignmentScore:
     records = model.align(corpus.sources(), corpus.targets(), at_spaces_only=True)
     found = []
-    for record, (sure, possible) in zip(records, links, strict=True):
+    for number, (record, (sure, possible)) in enumerate(zip(records, links, strict=True), start=1):
+        _require_inside(record, {*sure, *possible}, number)
         judged = {query for query, _ in (*sure, *possible)}
         found.append({(query, key) for query, key in record.links() if query in judged})
     return alignment_error_rate(found, [sure for sure, _ in links], [possible for _, possible in links])
 
 
-def validation_score(model: Model, sources: Sequence[str], references: Sequence[str], metric: str, tokenizer: str) -> float:
-    """The one number that decides which weights are best, by greedy search; higher is better, from 0 to 100."""
+def _require_inside(record: AttentionRecord, links: set[tuple[int, int]], number: int) -> None:
+    outputs, inputs = len(record.query_tokens), len(record.key_tokens)
+    for query, key in sorted(links):
+        if not (0 <= query < outputs and 0 <= key < inputs):
+            raise InputError(
+                f"evaluate(): pair {number} has a gold link from output word {query} to input word {key}, "
+                f"but only {outputs} output words and {inputs} input words, counted from 0."
+            )
+
+
+def check_bleu_tokenizer(name: str) -> None:
+    """Some of sacreBLEU's tokenizers need packages of their own: better to hear so before training.
+
+    Raises:
+        RecipeError: the tokenizer is unknown, or does not work on this machine.
+    """
+    try:
+        bleu(["a"], ["a"], tokenize=name, confidence=False)
+    except (RuntimeError, ImportError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"evaluation.bleu_tokenizer {name!r} does not work here: {reason}") from None
+
+
+def validation_score(
+    model: Model, sources: Sequence[str], references: Sequence[str], metric: str, tokenizer: str
+) -> float:
+    """The one number that decides which weights are best, by greedy search: from 0 to 100, the best."""
     outputs = [prediction.text for prediction in model.predict(sources, beam=1)]
     if metric == "exact_match":
         return 100 * exact_match(outputs, references)
