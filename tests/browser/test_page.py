@@ -181,7 +181,7 @@ def test_the_page_follows_the_system_into_the_dark_unless_told_otherwise(open_vi
     assert page.evaluate(background) == "rgb(15, 17, 20)"
     assert colour_at(page, 2, 2) == ramp("cividis", "dark")[255].tolist()
     page.emulate_media(color_scheme="light")
-    page.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    page.locator('html[data-theme="light"]').wait_for()
     assert colour_at(page, 2, 2) == ramp("cividis", "light")[255].tolist()
     part(page, "theme").select_option("dark")
     assert page.evaluate(background) == "rgb(15, 17, 20)"
@@ -237,37 +237,41 @@ def test_spaces_and_marks_are_quiet_symbols(open_view):
     assert page.locator(".row-label.quiet").all_inner_texts() == ["↵", "⊣"]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "٣ مارس ٢٠٢١",
-        "3 במרץ 2021",
-        "אבג abc דהו",
-        "abc אבג דהו xyz",
-        "٢٠٢١/٣/٣",
-        "יום ד׳, 3.3.21 בבוקר",
-        "الأربعاء، ٣ مارس ٢٠٢١ م",
-    ],
+RIGHT_TO_LEFT = (
+    "٣ مارس ٢٠٢١",
+    "3 במרץ 2021",
+    "אבג abc דהו",
+    "abc אבג דהו xyz",
+    "٢٠٢١/٣/٣",
+    "יום ד׳, 3.3.21 בבוקר",
+    "الأربعاء، ٣ مارس ٢٠٢١ م",
 )
-def test_columns_stand_where_the_browser_puts_the_letters(open_view, text):
-    page = open_view(AttentionRecord(np.zeros((1, len(text))), ("x",), tuple(text)))
-    lefts = page.evaluate(
-        """(text) => {
-            const line = document.body.appendChild(document.createElement("p"));
-            line.dir = "auto";
-            line.textContent = text;
-            return [...text].map((_, index) => {
-                const range = document.createRange();
-                range.setStart(line.firstChild, index);
-                range.setEnd(line.firstChild, index + 1);
-                return range.getBoundingClientRect().left;
-            });
-        }""",
-        text,
+
+
+def test_columns_stand_where_the_browser_puts_the_letters(open_view):
+    page = open_view(
+        [AttentionRecord(np.zeros((1, len(text))), ("x",), tuple(text)) for text in RIGHT_TO_LEFT]
     )
-    assert shown_order(tuple(text)) == sorted(range(len(text)), key=lambda index: lefts[index])
-    placed = [label.bounding_box()["x"] for label in page.locator(".column-label").all()]
-    assert sorted(range(len(text)), key=lambda index: placed[index]) == shown_order(tuple(text))
+    for number, text in enumerate(RIGHT_TO_LEFT):
+        part(page, "records").locator("button").nth(number).click()
+        letters, labels = page.evaluate(
+            """(text) => {
+                const line = document.body.appendChild(document.createElement("p"));
+                line.dir = "auto";
+                line.textContent = text;
+                const letters = [...text].map((_, index) => {
+                    const range = document.createRange();
+                    range.setStart(line.firstChild, index);
+                    range.setEnd(line.firstChild, index + 1);
+                    return range.getBoundingClientRect().left;
+                });
+                const labels = [...document.querySelectorAll(".column-label")];
+                return [letters, labels.map((label) => label.getBoundingClientRect().left)];
+            }""",
+            text,
+        )
+        for lefts in (letters, labels):
+            assert sorted(range(len(text)), key=lefts.__getitem__) == shown_order(tuple(text)), text
 
 
 def test_arrows_follow_the_eye_in_right_to_left_text(open_view):
@@ -294,6 +298,16 @@ def test_maps_of_any_size_stay_within_the_page(open_view, size):
     right, bottom = cells["x"] + cells["width"], cells["y"] + cells["height"]
     assert right <= grid["x"] + grid["width"] + 1
     assert bottom <= grid["y"] + grid["height"] + 1
+
+
+def test_the_word_of_the_focused_cell_keeps_its_number(open_view, record):
+    page = open_view(record)
+    page.locator(".row-label").nth(1).click()
+    page.mouse.move(*centre_of(page, 4, 0))
+    page.locator(".row-label").nth(1).hover()
+    assert (part(page, "number").inner_text(), *focused(page)) == ("0.90", "woman", "Frau")
+    page.locator(".column-label").nth(1).hover()
+    assert focused(page) == ("woman", "Frau")
 
 
 def test_a_narrow_window_keeps_everything_in_reach(open_view, record):

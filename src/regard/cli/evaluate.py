@@ -18,7 +18,7 @@ def evaluate(
         Path, typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False)
     ],
     test: Annotated[
-        Path | None, typer.Argument(metavar="[TEST]", help="Pairs to score on.", show_default=False)
+        Path | None, typer.Argument(metavar="TEST", help="Pairs to score on.", show_default=False)
     ] = None,
     source: Annotated[Path | None, typer.Option(help="Source texts, a line each; with --target.")] = None,
     target: Annotated[Path | None, typer.Option(help="References, a line each; with --source.")] = None,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Train = Annotated[
     Path | None,
-    typer.Argument(metavar="[TRAIN]", help="Pairs: .tsv, .csv, .jsonl, .po, .mo or .tmx, each also .gz."),
+    typer.Argument(metavar="TRAIN", help="Pairs: .tsv, .csv, .jsonl, .po, .mo or .tmx, each also .gz."),
 ]
 
 

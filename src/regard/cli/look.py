@@ -18,7 +18,7 @@ def look(
     ],
     text: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TEXT…", help="Texts to look at; stdin where left out.", show_default=False),
+        typer.Argument(metavar="TEXT", help="Texts to look at; stdin where left out.", show_default=False),
     ] = None,
     target: Annotated[str | None, typer.Option(help="What the model is made to say of the one text.")] = None,
     nbest: Annotated[int, typer.Option(help="Outputs of each text.", min=1)] = 1,

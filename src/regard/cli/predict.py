@@ -21,7 +21,7 @@ def predict(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]", help="Texts, a line each; stdin where left out.", show_default=False
+            metavar="FILE", help="Texts, a line each; stdin where left out.", show_default=False
         ),
     ] = None,
     beam: Annotated[

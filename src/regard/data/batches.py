@@ -1,8 +1,9 @@
 """Batches of a few fixed shapes, in an order that a seed repeats.
 
-Each shape a processor has not seen yet costs it a compilation, and each padded position costs as much as a real one. So
-target lengths are rounded up to a multiple of four, pairs of one rounded length are sorted by source length inside, rows
-come in multiples of eight, and what is left over of one length is filled up with the next.
+Each shape a processor has not seen yet costs it a compilation, and each padded position costs as much as a
+real one. So target lengths are rounded up to a multiple of four, pairs of one rounded length are sorted by
+source length inside, rows come in multiples of eight, and what is left over of one length is filled up with
+the next.
 """
 
 from collections.abc import Sequence
@@ -64,7 +65,12 @@ class Batches:
     """
 
     def __init__(
-        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *, tokens: int, seed: int = 0
+        self,
+        sources: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]],
+        *,
+        tokens: int,
+        seed: int = 0,
     ) -> None:
         self.sources, self.targets = sources, targets
         self.tokens, self.seed = tokens, seed
@@ -109,4 +115,3 @@ class Batches:
             given=rectangle([[START, *self.targets[i]] for i in rows], target_width),
             wanted=rectangle([[*self.targets[i], END] for i in rows], target_width),
         )
-

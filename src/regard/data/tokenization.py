@@ -1,8 +1,9 @@
 """Text to tokens and back: subwords (BPE), words or characters, learned from the user's own text.
 
-Training and the file format (`tokenizer.json`) are Hugging Face's `tokenizers`; source and target share one vocabulary.
-Subwords and words keep the space before them as ``▁``, so that joining the tokens gives the text back, and punctuation
-stands on its own unless ``split_punctuation`` is off, as it should be for text that is tokenised already.
+Training and the file format (`tokenizer.json`) are Hugging Face's `tokenizers`; source and target share one
+vocabulary. Subwords and words keep the space before them as ``▁``, so that joining the tokens gives the text
+back but for spaces at its ends (a ``▁`` in a text is taken for a space), and punctuation stands on its own
+unless ``split_punctuation`` is off, as it should be for text that is tokenised already.
 
 Source of byte-pair encoding for words: Sennrich, Haddow and Birch 2016, arXiv:1508.07909.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,8 @@ TokenizerKind = Literal["bpe", "word", "character"]
 PAD, UNKNOWN, START, END = range(4)
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
 SPACE = "▁"
+UNSPACED_SCRIPTS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+"""How the Unicode names of letters begin that are written without spaces between words."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Tokenizer:
         self.tokens = sorted(vocabulary, key=vocabulary.__getitem__)
         layout = json.loads(backend.to_str())
         self.characters: bool = layout["decoder"] is not None and layout["decoder"]["type"] == "Fuse"
+        self.subwords: bool = layout["model"]["type"] == "BPE"
+        self.splits_punctuation: bool = layout["pre_tokenizer"]["type"] == "Sequence"
 
     @classmethod
     def train(
@@ -73,7 +79,8 @@ class Tokenizer:
             vocabulary: at most this many tokens, the four special ones among them.
             split_punctuation: whether a punctuation mark is a token of its own.
         """
-        backend, trainer = _untrained(kind, vocabulary, split_punctuation)
+        texts = list(texts)
+        backend, trainer = _untrained(kind, vocabulary, split_punctuation, texts)
         backend.train_from_iterator(texts, trainer)
         return cls(backend)
 
@@ -90,11 +97,15 @@ class Tokenizer:
             text = path.read_text(encoding="utf-8")
             backend = tokenizers.Tokenizer.from_str(text)
         except (OSError, UnicodeDecodeError) as error:
-            raise RunError(f"{path}: the tokenizer cannot be read ({error}). Train again, or restore the file.") from None
+            raise RunError(
+                f"{path}: the tokenizer cannot be read ({error}). Train again, or restore the file."
+            ) from None
         except Exception:  # the library raises plain Exception
             raise RunError(f"{path}: not a whole tokenizer. Train again, or restore the file.") from None
         if [backend.id_to_token(i) for i in range(4)] != list(SPECIAL_TOKENS):
-            raise RunError(f"{path}: its first tokens are not {' '.join(SPECIAL_TOKENS)}; regard did not make it.")
+            raise RunError(
+                f"{path}: its first tokens are not {' '.join(SPECIAL_TOKENS)}; regard did not make it."
+            )
         return cls(backend)
 
     def save(self, path: Path) -> None:
@@ -106,7 +117,10 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Cut texts into tokens, without start and end."""
-        return [self._encoded(text, e) for text, e in zip(texts, self.backend.encode_batch(list(texts)), strict=True)]
+        return [
+            self._encoded(text, e)
+            for text, e in zip(texts, self.backend.encode_batch(list(texts)), strict=True)
+        ]
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The tokens' ids alone, which is what training needs."""
@@ -114,20 +128,16 @@ class Tokenizer:
 
     def _encoded(self, text: str, encoding: tokenizers.Encoding) -> Encoded:
         ids = [_known(i) for i in encoding.ids]
-        tokens = [
-            self._spelt(text, *span) if i == UNKNOWN else token
+        return Encoded(ids, self._spelt(text, ids, encoding) if UNKNOWN in ids else encoding.tokens)
+
+    def _spelt(self, text: str, ids: Sequence[int], encoding: tokenizers.Encoding) -> list[str]:
+        """The tokens of a text, unknown ones as they stand in it, with the mark of the space before them."""
+        if not self.subwords:  # a token is one of the pieces that the text was first cut into
+            return [piece for piece, _ in self.backend.pre_tokenizer.pre_tokenize_str(text)]
+        return [
+            text[slice(*span)] if i == UNKNOWN else token
             for i, token, span in zip(ids, encoding.tokens, encoding.offsets, strict=True)
         ]
-        return Encoded(ids, tokens)
-
-    def _spelt(self, text: str, begin: int, end: int) -> str:
-        """An unknown token as its text, with the mark of a space where one stands before it."""
-        word = text[begin:end]
-        if self.characters:
-            return word
-        after_space = begin == 0 or text[begin - 1].isspace() or word[:1].isspace()
-        whole_word = isinstance(self.backend.model, _word_level())
-        return SPACE + word.strip() if after_space and whole_word else word.strip()
 
     def join(self, tokens: Sequence[str]) -> str:
         """The text that tokens spell."""
@@ -137,27 +147,38 @@ class Tokenizer:
     def words(self, tokens: Sequence[str], *, at_spaces_only: bool = False) -> list[int]:
         """Which word each token is part of, counted from 0.
 
-        A word begins at a space, and before and after a punctuation mark unless ``at_spaces_only``. With a tokenizer of
-        characters each is a word of its own.
+        A word begins at a space. Where punctuation is split, and unless ``at_spaces_only``, a punctuation
+        mark is a word of its own, and so is each token in a script that is written without spaces. With a
+        tokenizer of characters each character is a word.
         """
+        if self.characters:
+            return list(range(len(tokens)))
+        at_spaces_only = at_spaces_only or not self.splits_punctuation
         numbers: list[int] = []
-        for position, token in enumerate(tokens):
-            before = tokens[position - 1] if position else None
-            begins = before is None or self.characters or self._begins_word(token, before, at_spaces_only)
-            numbers.append((numbers[-1] if numbers else -1) + begins)
-        return numbers
-
-    @staticmethod
-    def _begins_word(token: str, before: str, at_spaces_only: bool) -> bool:
-        if token.startswith(SPACE):
-            return True
-        return not at_spaces_only and before != SPACE and (_is_mark(token[:1]) or _is_mark(before[-1:]))
+        last = 0
+        for before, token in zip(["", *tokens], tokens, strict=False):
+            numbers.append((numbers[-1] if numbers else 0) + _begins_word(token, before, at_spaces_only))
+            last = last if _is_blank(token) else numbers[-1]
+        return [min(number, last) for number in numbers]
 
 
-def _word_level() -> type:
-    from tokenizers import models
+def _begins_word(token: str, before: str, at_spaces_only: bool) -> bool:
+    """Whether a token begins a word, after the one before it; a space alone is part of what follows."""
+    if _is_blank(before):
+        return False
+    alone = not at_spaces_only and (_stands_alone(token[0]) or _stands_alone(before[-1]))
+    return token.startswith(SPACE) or alone
 
-    return models.WordLevel
+
+def _is_blank(token: str) -> bool:
+    return not token.strip(SPACE)
+
+
+def _stands_alone(character: str) -> bool:
+    """Whether no word goes on across it: punctuation, or a letter of a script without spaces."""
+    if unicodedata.category(character)[0] == "L":
+        return unicodedata.name(character, "").startswith(UNSPACED_SCRIPTS)
+    return unicodedata.category(character)[0] == "P"
 
 
 def _known(token: int) -> int:
@@ -165,12 +186,20 @@ def _known(token: int) -> int:
     return token if token >= len(SPECIAL_TOKENS) else UNKNOWN
 
 
-def _is_mark(character: str) -> bool:
-    return unicodedata.category(character)[0] == "P" if character else False
+def _alphabet(texts: Iterable[str], vocabulary: int) -> list[str]:
+    """The commonest characters, at most as many as leave half the vocabulary to longer pieces.
+
+    The trainer would choose among equally rare ones by chance, and the same text give another vocabulary.
+    """
+    counts = Counter[str]()
+    for text in texts:
+        counts.update(text.replace(" ", SPACE))
+    most = max(1, min(vocabulary // 2, vocabulary - len(SPECIAL_TOKENS)))
+    return [SPACE, *sorted(counts.keys() - {SPACE}, key=lambda c: (-counts[c], c))][:most]
 
 
 def _untrained(
-    kind: TokenizerKind, vocabulary: int, split_punctuation: bool
+    kind: TokenizerKind, vocabulary: int, split_punctuation: bool, texts: Sequence[str]
 ) -> tuple[tokenizers.Tokenizer, tokenizers.trainers.Trainer]:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -182,12 +211,15 @@ def _untrained(
             vocab_size=vocabulary,
             min_frequency=2,
             special_tokens=special,
-            limit_alphabet=max(vocabulary // 2, 1),
+            initial_alphabet=(alphabet := _alphabet(texts, vocabulary)),
+            limit_alphabet=len(alphabet),
             show_progress=False,
         )
     else:
         backend = Tokenizer(models.WordLevel(unk_token=unknown))
-        trainer = trainers.WordLevelTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False)
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=vocabulary, special_tokens=special, show_progress=False
+        )
     if kind == "character":
         backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"(?m:.)"), "isolated")
         backend.decoder = decoders.Fuse()

@@ -1,6 +1,7 @@
 """Beam search over a batch of sentences at once, with the alignment of every hypothesis.
 
-At each step every sentence keeps its k likeliest unfinished hypotheses; those that end are put aside with the score
+At each step every sentence keeps its k likeliest unfinished hypotheses; those that end are put aside with the
+score
 
     log P(y | x) / ((5 + |y|) / 6)^α
 
@@ -48,7 +49,9 @@ class _Sentence:
             return True
         if len(self.ended) < self.beam:
             return False
-        return best_running / length_penalty(max(length, self.limit) + 1, self.alpha) <= self.ended[-1][0]
+        soonest, latest = length + 1, max(length, self.limit) + 1
+        reach = max(best_running / length_penalty(tokens, self.alpha) for tokens in (soonest, latest))
+        return reach <= self.ended[-1][0]
 
 
 @dataclass
@@ -72,7 +75,13 @@ class _History:
 
 @torch.inference_mode()
 def beam_search(
-    model: EncoderDecoder, source: Tensor, lengths: Tensor, limits: Tensor, *, beam: int = 5, alpha: float = 1.0
+    model: EncoderDecoder,
+    source: Tensor,
+    lengths: Tensor,
+    limits: Tensor,
+    *,
+    beam: int = 5,
+    alpha: float = 1.0,
 ) -> list[list[Hypothesis]]:
     """The best hypotheses of each sentence, at most `beam` of them, best first.
 
@@ -85,8 +94,8 @@ def beam_search(
     """
     sentences = [_Sentence(beam, alpha, int(limit)) for limit in limits]
     active = list(range(len(source)))
-    encoded = model.encode(source, lengths).select(torch.arange(len(source)).repeat_interleave(beam))
-    steps, state = model.start(encoded)
+    steps, state = model.start(model.encode(source, lengths))
+    state = state.select(torch.arange(len(source)).repeat_interleave(beam))
     words = torch.full((len(source) * beam,), START)
     scores = torch.full((len(source), beam), float("-inf"))
     scores[:, 0] = 0.0
@@ -110,8 +119,7 @@ def beam_search(
         state = state.select(parents)
         if not running.all():
             active = [i for i, runs in zip(active, running.tolist(), strict=True) if runs]
-            encoded = encoded.select(rows)
-            steps, _ = model.start(encoded)
+            steps = steps.select(running.nonzero()[:, 0])
     return [
         [history.hypothesis(entry, int(keys)) for entry in sentence.ended]
         for sentence, keys in zip(sentences, lengths, strict=True)
@@ -137,8 +145,8 @@ def _best(totals: Tensor, searches: list[_Sentence], length: int) -> tuple[Tenso
     words = flat % vocabulary
     rows = flat // vocabulary + torch.arange(len(searches))[:, None] * beam
     ends = words == END
-    for place, rank in ends[:, :beam].nonzero().tolist():
-        if scores[place, rank] > float("-inf"):
-            searches[place].end(float(scores[place, rank]), length, int(rows[place, rank]))
+    possible = ends[:, :beam] & (scores[:, :beam] > float("-inf"))
+    for place, rank in possible.nonzero().tolist():
+        searches[place].end(float(scores[place, rank]), length, int(rows[place, rank]))
     scores, kept = scores.masked_fill(ends, float("-inf")).topk(beam, dim=1)
     return scores, rows.gather(1, kept).flatten(), words.gather(1, kept).flatten()

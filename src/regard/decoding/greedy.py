@@ -16,7 +16,7 @@ class Hypothesis:
 
     Args:
         tokens: without start and end.
-        log_probability: of the tokens and the end, in nats. Where the limit is reached, the end is what comes next.
+        log_probability: of the tokens and the end, in nats, also where the end comes by the limit.
         score: what hypotheses are ranked by; for beam search divided by the length penalty.
         weights: (len(tokens), S), the attention of the steps that emitted them.
     """
@@ -28,7 +28,7 @@ class Hypothesis:
 
 
 def never_said(log_probabilities: Tensor) -> Tensor:
-    """Log-probabilities with those of padding and start at −inf: they are given, not said. Written to in place."""
+    """Log-probabilities with padding and start, which are given, not said, at −inf; written to in place."""
     log_probabilities[:, [PAD, START]] = float("-inf")
     return log_probabilities
 

@@ -21,7 +21,8 @@ def look(
         nbest: how many outputs of each text to show.
 
     Returns:
-        A view: a picture in a notebook, text in a terminal, and a file by ``view.save("x.html")``, ``.png`` or ``.svg``.
+        A view: a picture in a notebook, text in a terminal, and a file by ``view.save("x.html")``, ``.png``
+            or ``.svg``.
     """
     texts = [text] if isinstance(text, str) else list(text)
     if target is not None:
@@ -30,7 +31,9 @@ def look(
     predictions = model.predict(texts, nbest=nbest, beam=max(nbest, model.search.beam))
     return View(
         [
-            replace(option.alignment, metadata=dict(option.alignment.metadata) | {"score": f"{option.score:.3f}"})
+            replace(
+                option.alignment, metadata=dict(option.alignment.metadata) | {"score": f"{option.score:.3f}"}
+            )
             for prediction in predictions
             for option in prediction.alternatives or (prediction,)
         ]

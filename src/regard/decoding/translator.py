@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,14 +13,16 @@ from torch import Tensor
 
 from regard.data.batches import rectangle
 from regard.data.tokenization import START, UNKNOWN, Encoded, Tokenizer
-from regard.decoding.beam import beam_search
+from regard.decoding.beam import beam_search, length_penalty
 from regard.decoding.greedy import Hypothesis, greedy
-from regard.errors import InputError
+from regard.errors import InputError, TrainingError
 from regard.evaluation.alignment import merge_pieces
 from regard.record import AttentionRecord
 
 BATCH_TOKENS = 4096
-"""Source positions, padding included, that are decoded at once."""
+"""Source positions that are decoded at once, padding included, times the hypotheses kept of each sentence."""
+SHORTEST = 8
+"""Positions that a shorter text counts as: each row also takes the scores of a whole vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,14 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Search:
-    """How to search: hypotheses kept, length penalty, longest output (ratio · source + extra), unknown words copied."""
+    """How to search.
+
+    Args:
+        beam: hypotheses kept at each step; 1 is greedy.
+        length_penalty: α of Wu et al. 2016, eq. 14.
+        longest_ratio, longest_extra: an output has at most ratio · source + extra tokens.
+        replace_unknown: whether an unknown word is copied from the source word that the model looks at.
+    """
 
     beam: int = 5
     length_penalty: float = 1.0
@@ -67,7 +77,13 @@ class Model:
     """
 
     def __init__(
-        self, network: Any, tokenizer: Tokenizer, *, search: Search | None = None, name: str = "", recipe: Any = None
+        self,
+        network: Any,
+        tokenizer: Tokenizer,
+        *,
+        search: Search | None = None,
+        name: str = "",
+        recipe: Any = None,
     ) -> None:
         self.network, self.tokenizer, self.name, self.recipe = network, tokenizer, name, recipe
         self.search = search or Search()
@@ -96,9 +112,10 @@ class Model:
 
         Raises:
             InputError: texts is one string, or the options contradict each other.
+            TrainingError: the model's probabilities are not numbers.
         """
         if isinstance(texts, str):
-            raise InputError("predict(): texts is a list of texts; put one text into a list: predict([text]).")
+            raise InputError("predict(): texts is a list of texts; put one into a list: predict([text]).")
         search = replace(
             self.search,
             beam=self.search.beam if beam is None else beam,
@@ -107,11 +124,13 @@ class Model:
         if search.beam < 1:
             raise InputError(f"predict(): beam is at least 1; got {search.beam}.")
         if not 1 <= nbest <= search.beam:
-            raise InputError(f"predict(): nbest is from 1 to beam; got nbest={nbest} with beam={search.beam}.")
+            raise InputError(
+                f"predict(): nbest is from 1 to beam; got nbest={nbest} with beam={search.beam}."
+            )
         encoded = self.tokenizer.encode([text.strip() for text in texts])
-        predictions: list[Prediction] = [Prediction("", 0.0, self._record(e, [], np.empty((0, len(e.ids))))) for e in encoded]
+        predictions = [Prediction("", 0.0, self._record(e)) for e in encoded]
         done = 0
-        for chosen in _batches([len(e.ids) for e in encoded]):
+        for chosen in _batches([len(e.ids) for e in encoded], rows=search.beam):
             found = self._search([encoded[i] for i in chosen], search)
             for i, hypotheses in zip(chosen, found, strict=True):
                 predictions[i] = self._prediction(encoded[i], hypotheses[:nbest], search.replace_unknown)
@@ -127,15 +146,20 @@ class Model:
 
         Args:
             sources, targets: as many of one as of the other.
-            at_spaces_only: whether words are what stands between spaces, punctuation included, as in files of gold links.
+            at_spaces_only: whether words are what stands between spaces, punctuation included, as in files of
+                gold links.
 
         Raises:
-            InputError: not as many targets as sources.
+            InputError: one string for many, or not as many targets as sources.
         """
+        if isinstance(sources, str) or isinstance(targets, str):
+            raise InputError("align(): takes lists of texts: align([source], [target]).")
         if len(sources) != len(targets):
-            raise InputError(f"align(): {len(sources)} sources but {len(targets)} targets; one is needed for each.")
-        left, right = self.tokenizer.encode(list(sources)), self.tokenizer.encode(list(targets))
-        records = [self._record(e, [], np.empty((0, len(e.ids)))) for e in left]
+            raise InputError(
+                f"align(): {len(sources)} sources but {len(targets)} targets; one is needed for each."
+            )
+        left, right = (self.tokenizer.encode([text.strip() for text in side]) for side in (sources, targets))
+        records = [self._record(e, at_spaces_only=at_spaces_only) for e in left]
         for chosen in _batches([len(a.ids) if b.ids else 0 for a, b in zip(left, right, strict=True)]):
             source, lengths = _tensors([left[i].ids for i in chosen])
             given = torch.from_numpy(rectangle([[START, *right[i].ids[:-1]] for i in chosen]))
@@ -151,11 +175,21 @@ class Model:
         source, lengths = _tensors([sentence.ids for sentence in sentences])
         limits = (lengths * search.longest_ratio).long() + search.longest_extra
         self.network.eval()
+        alpha = search.length_penalty
         if search.beam == 1:
-            return [[hypothesis] for hypothesis in greedy(self.network, source, lengths, limits)]
-        return beam_search(self.network, source, lengths, limits, beam=search.beam, alpha=search.length_penalty)
+            found = [[_ranked(h, alpha)] for h in greedy(self.network, source, lengths, limits)]
+        else:
+            found = beam_search(self.network, source, lengths, limits, beam=search.beam, alpha=alpha)
+        if any(not hypotheses or math.isnan(hypotheses[0].score) for hypotheses in found):
+            raise TrainingError(
+                "predict(): the model's probabilities are not numbers; its weights have overflowed or are "
+                "damaged. Train again, perhaps with a smaller training.learning_rate."
+            )
+        return found
 
-    def _prediction(self, source: Encoded, hypotheses: Sequence[Hypothesis], replace_unknown: bool) -> Prediction:
+    def _prediction(
+        self, source: Encoded, hypotheses: Sequence[Hypothesis], replace_unknown: bool
+    ) -> Prediction:
         spelt = [self._spelt(source, hypothesis, replace_unknown) for hypothesis in hypotheses]
         options = tuple(
             Prediction(
@@ -168,19 +202,21 @@ class Model:
         )
         return replace(options[0], alternatives=options)
 
-    def _spelt(self, source: Encoded, hypothesis: Hypothesis, replace_unknown: bool) -> tuple[list[str], set[int]]:
+    def _spelt(
+        self, source: Encoded, hypothesis: Hypothesis, replace_unknown: bool
+    ) -> tuple[list[str], set[int]]:
         """The tokens of an output, unknown ones copied from where they looked, and which ones were."""
         tokens = [self.tokenizer.tokens[i] for i in hypothesis.tokens]
-        unknown = [i for i, token in enumerate(hypothesis.tokens) if token == UNKNOWN] if replace_unknown else []
-        for i in unknown:
+        copied = {i for i, token in enumerate(hypothesis.tokens) if replace_unknown and token == UNKNOWN}
+        for i in copied:
             tokens[i] = source.tokens[int(hypothesis.weights[i].argmax())]
-        return tokens, set(unknown)
+        return tokens, copied
 
     def _record(
         self,
         source: Encoded,
-        target: Sequence[str],
-        weights: np.ndarray,
+        target: Sequence[str] = (),
+        weights: np.ndarray | None = None,
         copied: set[int] | frozenset[int] = frozenset(),
         *,
         at_spaces_only: bool = False,
@@ -188,6 +224,7 @@ class Model:
         """The attention between words, from the attention between tokens (len(target), len(source))."""
         columns = self.tokenizer.words(source.tokens, at_spaces_only=at_spaces_only)
         rows = self.tokenizer.words(target, at_spaces_only=at_spaces_only)
+        weights = np.empty((0, len(columns))) if weights is None else weights
         return AttentionRecord(
             weights=merge_pieces(weights, rows, columns),
             query_tokens=self._words(target, rows),
@@ -204,11 +241,22 @@ class Model:
         return tuple(self.tokenizer.join(word) for word in pieces)
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """The positions of texts that are not empty, shortest first, as many at a time as `BATCH_TOKENS` allows."""
+def _ranked(hypothesis: Hypothesis, alpha: float) -> Hypothesis:
+    """A hypothesis of greedy search with the score that beam search would give it."""
+    penalty = length_penalty(len(hypothesis.tokens) + 1, alpha)
+    return replace(hypothesis, score=hypothesis.log_probability / penalty)
+
+
+def _batches(lengths: Sequence[int], rows: int = 1) -> Iterator[list[int]]:
+    """The positions of texts that are not empty, shortest first, as many at a time as may be decoded at once.
+
+    Args:
+        lengths: tokens of each text.
+        rows: hypotheses kept of each.
+    """
     chosen: list[int] = []
     for i in sorted((i for i, length in enumerate(lengths) if length), key=lengths.__getitem__):
-        if chosen and (len(chosen) + 1) * lengths[i] > BATCH_TOKENS:
+        if chosen and (len(chosen) + 1) * rows * max(lengths[i], SHORTEST) > BATCH_TOKENS:
             yield chosen
             chosen = []
         chosen.append(i)

@@ -20,10 +20,16 @@ class EncoderDecoder(Protocol):
         """Read source tokens (B, S) of the given lengths (B,)."""
         ...
 
-    def start(self, encoded: Any) -> tuple[Any, Selectable]:
-        """What stays the same at each step, and the state before the first word."""
+    def start(self, encoded: Any) -> tuple[Selectable, Selectable]:
+        """What stays the same at each step, a row for each sentence, and the state before the first word."""
         ...
 
     def step(self, steps: Any, state: Any, words: Tensor) -> tuple[Tensor, Tensor, Selectable]:
-        """From the last words (B,) to log-probabilities (B, V), weights (B, S) and the next state."""
+        """From the last words to log-probabilities (R, V), weights (R, S) and the next state.
+
+        Args:
+            steps: from `start`, or the part of it that belongs to some sentences.
+            state: of R rows: the same number of hypotheses for each sentence, one sentence after the other.
+            words: (R,).
+        """
         ...

@@ -9,19 +9,23 @@
 
 The weights α_t belong to the word y_t that step t emits.
 
-Sources: Luong, Pham and Manning 2015, eqs. 5–8 and section 3.3 (input feeding), arXiv:1508.04025; Bahdanau, Cho and Bengio
-2015, arXiv:1409.0473; start of the decoder from the mean of the h_j: Sennrich et al. 2017 (Nematus), arXiv:1703.04357;
-tied embeddings: Press and Wolf 2017, arXiv:1608.05859.
+Sources: Luong, Pham and Manning 2015, eqs. 5–8 and section 3.3 (input feeding), arXiv:1508.04025; Bahdanau,
+Cho and Bengio 2015, arXiv:1409.0473; start of the decoder from the mean of the h_j: Sennrich et al. 2017
+(Nematus), arXiv:1703.04357; tied embeddings: Press and Wolf 2017, arXiv:1608.05859.
 """
 
+from __future__ import annotations
+
+from copy import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from regard.nn.dropout import drop, variational_mask
+from regard.nn.precision import wide
 from regard.nn.recurrent import CELLS, BidirectionalLayer, CellName, RecurrentWeights, State
 from regard.nn.shared import Shared
 from regard.nn.soft import ATTENTIONS, AttentionName, SentenceAttention
@@ -38,9 +42,10 @@ class RecurrentConfig:
         encoder_layers, decoder_layers: how many recurrent layers.
         attention: the score function.
         input_feeding: whether the decoder is fed with where it has just looked.
-        tied: which embeddings are one matrix: source, target and output ("all"), target and output ("target"), "none".
-        embedding_dropout, dropout, recurrent_dropout: shares of features dropped from the embeddings, between layers and
-            before the output, and from the states that recur; each mask is kept over a sentence.
+        tied: which embeddings are one matrix: source, target and output ("all"), target and output
+            ("target"), "none".
+        embedding_dropout, dropout, recurrent_dropout: shares of features dropped from the embeddings, between
+            layers and before the output, and from the states that recur; each mask is kept over a sentence.
     """
 
     cell: CellName = "gru"
@@ -58,13 +63,13 @@ class RecurrentConfig:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch of sentences, read: outputs (B, S, W), the mask of their words (B, S), the decoder's first states."""
+    """A batch of sentences, read: outputs (B, S, W), where words are (B, S), the decoder's first states."""
 
     outputs: Tensor
     mask: Tensor
     start: tuple[State, ...]
 
-    def select(self, rows: Tensor) -> "Encoded":
+    def select(self, rows: Tensor) -> Encoded:
         """The sentences of the given rows, in their order; a row may be repeated."""
         start = tuple(tuple(part[rows] for part in layer) for layer in self.start)
         return Encoded(self.outputs[rows], self.mask[rows], start)
@@ -72,14 +77,15 @@ class Encoded:
 
 @dataclass(frozen=True)
 class DecoderState:
-    """What a decoder remembers between two steps: a recurrent state a layer, and the attentional state (B, W)."""
+    """What a decoder remembers between two steps: the state of each layer, the attentional state (B, W)."""
 
     layers: tuple[State, ...]
     attended: Tensor
 
-    def select(self, rows: Tensor) -> "DecoderState":
+    def select(self, rows: Tensor) -> DecoderState:
         """The state of the given rows, in their order; a row may be repeated."""
-        return DecoderState(tuple(tuple(part[rows] for part in layer) for layer in self.layers), self.attended[rows])
+        layers = tuple(tuple(part[rows] for part in layer) for layer in self.layers)
+        return DecoderState(layers, self.attended[rows])
 
 
 class RecurrentEncoder(nn.Module):
@@ -91,7 +97,8 @@ class RecurrentEncoder(nn.Module):
         self.cell = CELLS[config.cell]
         inputs = [config.embedding] + [config.width] * (config.encoder_layers - 1)
         self.layers = nn.ModuleList(
-            BidirectionalLayer(config.cell, features, config.width, config.recurrent_dropout) for features in inputs
+            BidirectionalLayer(config.cell, features, config.width, config.recurrent_dropout)
+            for features in inputs
         )
         self.bridges = nn.ModuleList(
             nn.Linear(config.width, config.width) for _ in range(config.decoder_layers)
@@ -103,7 +110,7 @@ class RecurrentEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x, lengths)
             x = drop(x, variational_mask((1, *x.shape[1:]), self.dropout, training=self.training))
-        mean = x.sum(0) / lengths[:, None]
+        mean = x.sum(0) / lengths[:, None].clamp(min=1)
         start = tuple(self.cell.state(torch.tanh(bridge(mean))) for bridge in self.bridges)
         return Encoded(x.transpose(0, 1), torch.arange(len(x)) < lengths[:, None], start)
 
@@ -123,15 +130,20 @@ class RecurrentDecoder(nn.Module):
         self.combine = nn.Linear(2 * width, width, bias=False)
         self.output = nn.Linear(width, config.embedding, bias=False)
 
+    def levels(self) -> list[RecurrentWeights]:
+        """The weights of each layer, the lowest first."""
+        return cast("list[RecurrentWeights]", list(self.layers))
+
     def start(self, encoded: Encoded) -> DecoderState:
         """The state before the first word."""
         return DecoderState(encoded.start, torch.zeros_like(encoded.start[0][0]))
 
     def word_gates(self, embedded: Tensor) -> Tensor:
-        """What words (…, E) give to the first layer's gates, (…, gates · W): one product for all the steps known."""
-        return F.linear(embedded, self.layers[0].weight_ih, self.layers[0].bias_ih)
+        """What words (…, E) give to the first layer's gates, (…, gates · W); for all known steps at once."""
+        lowest = self.levels()[0]
+        return F.linear(embedded, lowest.weight_ih, lowest.bias_ih)
 
-    def over(self, encoded: Encoded) -> "DecoderPass":
+    def over(self, encoded: Encoded) -> DecoderPass:
         """Get ready to step over a batch of sentences: keys are projected here, once."""
         return DecoderPass(self, encoded)
 
@@ -142,33 +154,48 @@ class DecoderPass:
     def __init__(self, decoder: RecurrentDecoder, encoded: Encoded) -> None:
         config, training = decoder.config, decoder.training
         shape = (len(encoded.outputs), config.width)
-        self.decoder = decoder
+        self.layers, self.cell = decoder.levels(), decoder.cell
         self.attend = SentenceAttention(decoder.score, encoded.outputs, encoded.mask)
         self.feed = None if decoder.feed is None else Shared(decoder.feed.weight)
-        self.recurrent = [Shared(layer.weight_hh) for layer in decoder.layers]
-        self.upwards = [Shared(layer.weight_ih) for layer in list(decoder.layers)[1:]]
+        self.recurrent = [Shared(layer.weight_hh) for layer in self.layers]
+        self.upwards = [Shared(layer.weight_ih) for layer in self.layers[1:]]
         self.combine = Shared(decoder.combine.weight)
         self.state_masks = [
-            variational_mask(shape, config.recurrent_dropout, training=training) for _ in decoder.layers
+            variational_mask(shape, config.recurrent_dropout, training=training) for _ in self.layers
         ]
         self.layer_masks = [variational_mask(shape, config.dropout, training=training) for _ in self.upwards]
         self.output_mask = variational_mask(shape, config.dropout, training=training)
 
     def advance(self, word_gates: Tensor, state: DecoderState) -> tuple[DecoderState, Tensor]:
-        """One step: from the previous word's gates (B, gates · W) to the next state and the weights (B, S)."""
+        """Go one step.
+
+        Args:
+            word_gates: (R, gates · W), what the previous words give to the gates. The R = B · k rows are as
+                many hypotheses for each sentence, one sentence after the other.
+            state: of the step before.
+
+        Returns:
+            the next state, and the weights (R, S).
+        """
         x_gates = word_gates if self.feed is None else word_gates + self.feed(state.attended)
         layers: list[State] = []
-        for level, weights in enumerate(self.decoder.layers):
+        for level, layer in enumerate(self.layers):
             if level > 0:
                 below = drop(layers[-1][0], self.layer_masks[level - 1])
-                x_gates = self.upwards[level - 1](below) + weights.bias_ih
+                x_gates = self.upwards[level - 1](below) + layer.bias_ih
             h = drop(state.layers[level][0], self.state_masks[level])
-            h_gates = self.recurrent[level](h) + weights.bias_hh
-            layers.append(self.decoder.cell.advance(x_gates, h_gates, state.layers[level]))
+            h_gates = self.recurrent[level](h) + layer.bias_hh
+            layers.append(self.cell.advance(x_gates, h_gates, state.layers[level]))
         s = layers[-1][0]
         context, weights = self.attend(s)
         attended = torch.tanh(self.combine(torch.cat([s.to(context.dtype), context], dim=-1)))
         return DecoderState(tuple(layers), drop(attended, self.output_mask)), weights
+
+    def select(self, rows: Tensor) -> DecoderPass:
+        """The pass over the sentences of the given rows, in evaluation; no keys are projected again."""
+        chosen = copy(self)
+        chosen.attend = self.attend.select(rows)
+        return chosen
 
 
 class RecurrentTranslator(nn.Module):
@@ -197,7 +224,7 @@ class RecurrentTranslator(nn.Module):
             self.output.weight = self.target_embedding.weight
 
     def _embed(self, embedding: nn.Embedding, tokens: Tensor) -> Tensor:
-        """tokens (B, L) to (B, L, E), scaled to unit size and dropped feature by feature over each sentence."""
+        """tokens (B, L) to (B, L, E), of about unit size, dropped feature by feature over each sentence."""
         embedded = embedding(tokens) * self.config.embedding**0.5
         shape = (len(tokens), 1, self.config.embedding)
         return drop(embedded, variational_mask(shape, self.config.embedding_dropout, training=self.training))
@@ -211,7 +238,8 @@ class RecurrentTranslator(nn.Module):
 
         Args:
             source: (B, S) tokens, padded behind; lengths: (B,).
-            target: (B, T) tokens that each step is given: the start token and all but the last of what is to be said.
+            target: (B, T) tokens that each step is given: the start token and all but the last of what is to
+                be said.
 
         Returns:
             features (B, T, E), for `logits`; weights (B, T, S).
@@ -235,17 +263,20 @@ class RecurrentTranslator(nn.Module):
         """What `step` needs before the first word."""
         return self.decoder.over(encoded), self.decoder.start(encoded)
 
-    def step(self, steps: DecoderPass, state: DecoderState, words: Tensor) -> tuple[Tensor, Tensor, DecoderState]:
+    def step(
+        self, steps: DecoderPass, state: DecoderState, words: Tensor
+    ) -> tuple[Tensor, Tensor, DecoderState]:
         """Say one word more, without looking back.
 
         Args:
             steps, state: from `start`, then the state of the step before.
-            words: (B,), the last word said.
+            words: (R,), the last word said by each hypothesis; there are as many for each sentence, one
+                sentence after the other.
 
         Returns:
-            log-probabilities of the next word (B, V), weights (B, S), and the next state.
+            log-probabilities of the next word (R, V), weights (R, S), and the next state.
         """
         embedded = self._embed(self.target_embedding, words[:, None])[:, 0]
         state, weights = steps.advance(self.decoder.word_gates(embedded), state)
         logits = self.logits(self.decoder.output(state.attended))
-        return torch.log_softmax(logits.float(), dim=-1), weights, state
+        return torch.log_softmax(wide(logits), dim=-1), weights, state

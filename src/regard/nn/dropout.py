@@ -1,10 +1,10 @@
 """Dropout whose mask is drawn once a sentence and kept over its steps.
 
-A new mask at each step of a recurrent network destroys what it has remembered; one mask for all steps does not, and costs
-one draw a sentence instead of one a step.
+A new mask at each step of a recurrent network destroys what it has remembered; one mask for all steps does
+not, and costs one draw a sentence instead of one a step.
 
-Source: Gal and Ghahramani 2016, "A theoretically grounded application of dropout in recurrent neural networks", section 4;
-arXiv:1512.05287.
+Source: Gal and Ghahramani 2016, "A theoretically grounded application of dropout in recurrent neural
+networks", section 4; arXiv:1512.05287.
 """
 
 import torch

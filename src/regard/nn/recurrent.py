@@ -1,25 +1,28 @@
 """Gated recurrent cells and the bidirectional encoder made of them.
 
-Weights have the layout of `torch.nn.GRU` and `torch.nn.LSTM`, gates stacked along the first axis, so that either loads the
-other's. A cell is split in two: products with matrices, which `Shared` takes care of, and the gates, whose backward pass
-is written out here because automatic differentiation would keep and revisit a dozen intermediates a step.
+Weights have the layout of `torch.nn.GRU` and `torch.nn.LSTM`, gates stacked along the first axis, so that
+either loads the other's. A cell is split in two: products with matrices, which `Shared` takes care of, and
+the gates, whose backward pass is written out here because automatic differentiation would keep and revisit a
+dozen intermediates a step.
 
 Sources: GRU: Cho et al. 2014, arXiv:1406.1078, eqs. 5–8, with the reset gate after the product as in cuDNN;
 LSTM: Hochreiter and Schmidhuber 1997, with forget gates by Gers et al. 2000.
 """
 
-from dataclasses import dataclass
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from regard.nn.dropout import drop, variational_mask
+from regard.nn.precision import wide
 from regard.nn.shared import Shared
 
 State = tuple[Tensor, ...]
-"""(h,) for a GRU and (h, c) for an LSTM, each (…, W) in float32."""
+"""(h,) for a GRU and (h, c) for an LSTM, each (…, W), in float32 or wider."""
 
 
 class _GRUGates(torch.autograd.Function):
@@ -27,7 +30,7 @@ class _GRUGates(torch.autograd.Function):
     def forward(ctx, x_gates: Tensor, h_gates: Tensor, h: Tensor) -> Tensor:
         width = h.shape[-1]
         ctx.dtypes = x_gates.dtype, h_gates.dtype
-        x_gates, h_gates = x_gates.float(), h_gates.float()
+        x_gates, h_gates = wide(x_gates), wide(h_gates)
         reset_update = torch.sigmoid(x_gates[..., : 2 * width] + h_gates[..., : 2 * width])
         reset, update = reset_update[..., :width], reset_update[..., width:]
         recalled = h_gates[..., 2 * width :]
@@ -36,11 +39,12 @@ class _GRUGates(torch.autograd.Function):
         return torch.lerp(new, h, update)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dh_next: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         reset_update, new, recalled, h = ctx.saved_tensors
         width = h.shape[-1]
         reset, update = reset_update[..., :width], reset_update[..., width:]
-        dx = torch.empty(*h.shape[:-1], 3 * width)
+        dx = dh_next.new_empty(*h.shape[:-1], 3 * width)
         d_reset_update, d_new = dx[..., : 2 * width], dx[..., 2 * width :]
         dh = dh_next * update
         torch.mul(dh_next - dh, 1 - new * new, out=d_new)
@@ -61,7 +65,7 @@ class _LSTMGates(torch.autograd.Function):
     def forward(ctx, x_gates: Tensor, h_gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         width = c.shape[-1]
         ctx.dtypes = x_gates.dtype, h_gates.dtype
-        gates = x_gates.float() + h_gates.float()
+        gates = wide(x_gates) + wide(h_gates)
         gates[..., : 2 * width].sigmoid_()
         gates[..., 2 * width : 3 * width].tanh_()
         gates[..., 3 * width :].sigmoid_()
@@ -72,6 +76,7 @@ class _LSTMGates(torch.autograd.Function):
         return leave * squashed, c_next
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dh: Tensor, dc_next: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         gates, squashed, c = ctx.saved_tensors
         width = c.shape[-1]
@@ -94,8 +99,8 @@ def _lstm(x_gates: Tensor, h_gates: Tensor, state: State) -> State:
 class Cell:
     """What distinguishes one gated cell from another.
 
-    ``advance(x_gates, h_gates, state)`` takes the products of the input and of the previous output with their matrices,
-    each (…, gates · W), and gives the next state. Its output is ``state[0]``.
+    ``advance(x_gates, h_gates, state)`` takes the products of the input and of the previous output with their
+    matrices, each (…, gates · W), and gives the next state. Its output is ``state[0]``.
     """
 
     gates: int
@@ -104,7 +109,8 @@ class Cell:
 
     def state(self, h: Tensor) -> State:
         """The state whose output is h (…, W) and whose memory, where there is one, is empty."""
-        return (h.float(),) + tuple(torch.zeros_like(h, dtype=torch.float32) for _ in range(self.parts - 1))
+        h = wide(h)
+        return (h, *(torch.zeros_like(h) for _ in range(self.parts - 1)))
 
 
 CELLS: dict[str, Cell] = {"gru": Cell(3, 1, _gru), "lstm": Cell(4, 2, _lstm)}
@@ -143,7 +149,9 @@ def reversing_index(lengths: Tensor, steps: int) -> Tensor:
 
 
 class BidirectionalLayer(nn.Module):
-    """Reads a sentence forwards and backwards; both outputs side by side. Both directions advance in one product.
+    """Reads a sentence forwards and backwards; both outputs side by side.
+
+    Both directions advance in one product.
 
     Args:
         cell: "gru" or "lstm".
@@ -158,7 +166,7 @@ class BidirectionalLayer(nn.Module):
         self.weights = RecurrentWeights(self.cell, inputs, self.width, stack=(2,))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Read x (S, B, I) of the given lengths (B,); the output is (S, B, W), zero behind a sentence's end."""
+        """Read x (S, B, I) of the given lengths (B,); gives (S, B, W), zero behind a sentence's end."""
         steps, batch = x.shape[:2]
         index = reversing_index(lengths, steps).T[..., None]
         both = torch.stack([x, x.gather(0, index.expand_as(x))])

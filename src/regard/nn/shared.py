@@ -1,17 +1,19 @@
 """A matrix that is used at every step of a loop, its gradient taken once.
 
-A recurrent network multiplies by the same matrix at each step. Left to itself, automatic differentiation then forms one
-weight gradient a step and adds them up: as many small products, and as many passes over a matrix that does not fit the
-cache. The sum of those products is one product of the stacked steps,
+A recurrent network multiplies by the same matrix at each step. Left to itself, automatic differentiation then
+forms one weight gradient a step and adds them up: as many small products, and as many passes over a matrix
+that does not fit the cache. The sum of those products is one product of the stacked steps,
 
     dW = Σ_t dy_tᵀ x_t = [dy_1; …; dy_T]ᵀ [x_1; …; x_T],
 
-so `Shared` remembers every step's input and output gradient, and forms it when the last of them is there. The same holds
-for the keys and the values of a sentence, which are the matrices that every query of that sentence is multiplied by.
+so `Shared` remembers every step's input and output gradient, and forms it when the last of them is there. The
+same holds for the keys and the values of a sentence, which are the matrices that every query of that sentence
+is multiplied by.
 """
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class Shared:
@@ -20,28 +22,45 @@ class Shared:
     Args:
         weight: (…, N, K), with K features in and N features out.
 
-    Calling it with x (…, M, K) gives (…, M, N); leading axes must be those of the weight. Under `torch.autocast` the
-    products are computed in its dtype, as `torch.nn.functional.linear` would.
+    Calling it with x (…, M, K) gives (…, M, N); leading axes must be those of the weight. Under
+    `torch.autocast` the products are computed in its dtype, as `torch.nn.functional.linear` would. It can be
+    differentiated once.
     """
 
     def __init__(self, weight: Tensor) -> None:
         self.dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
         self.weight = weight.detach().to(self.dtype)
-        self.inputs: list[Tensor] = []
-        self.output_gradients: list[Tensor] = []
+        self.steps = _Steps()
         tracked = torch.is_grad_enabled() and weight.requires_grad
-        self.handle = _Collect.apply(weight, self) if tracked else None
+        self.handle = _Collect.apply(weight, self.steps) if tracked else None
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.handle is None:
             return x.to(self.dtype) @ self.weight.transpose(-1, -2)
-        return _Apply.apply(x, self.handle, self)  # pyright: ignore[reportReturnType]
+        return _Apply.apply(x, self.handle, self.weight, self.steps)  # pyright: ignore[reportReturnType]
+
+
+# Apart from `Shared`, whose handle holds the graph, which holds this: as one object they would be a cycle,
+# and the keys and values of batch after batch would stay until Python's collector of cycles comes by.
+class _Steps:
+    """What the way back has seen so far: each step's input (…, M, K), its output's gradient (…, M, N)."""
+
+    def __init__(self) -> None:
+        self.way_back = -1
+        self.inputs: list[Tensor] = []
+        self.output_gradients: list[Tensor] = []
+
+    def add(self, x: Tensor, dy: Tensor) -> None:
+        """Put a step aside. What a way back left that did not ask for the matrix's gradient is forgotten."""
+        if self.way_back != (now := torch._C._current_graph_task_id()):
+            self.way_back, self.inputs, self.output_gradients = now, [], []
+        self.inputs.append(x)
+        self.output_gradients.append(dy)
 
     def gradient(self) -> Tensor:
-        """The gradient of the matrix, (…, N, K), from all the steps seen on the way back."""
+        """The gradient of the matrix, (…, N, K), from all of them; they are forgotten."""
         dy, x = torch.cat(self.output_gradients, dim=-2), torch.cat(self.inputs, dim=-2)
-        self.output_gradients.clear()
-        self.inputs.clear()
+        self.inputs, self.output_gradients = [], []
         return dy.transpose(-1, -2) @ x
 
 
@@ -49,30 +68,32 @@ class _Collect(torch.autograd.Function):
     """The node that all steps hang from: the engine runs it after the last of them."""
 
     @staticmethod
-    def forward(ctx, weight: Tensor, shared: Shared) -> Tensor:
-        ctx.shared, ctx.dtype = shared, weight.dtype
+    def forward(ctx, weight: Tensor, steps: _Steps) -> Tensor:
+        ctx.steps, ctx.dtype = steps, weight.dtype
         return weight.new_empty(0)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, *_: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return ctx.shared.gradient().to(ctx.dtype), None
+        return ctx.steps.gradient().to(ctx.dtype), None
 
 
 class _Apply(torch.autograd.Function):
     """One step: the input's gradient is formed now, what the weight's needs is put aside."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, handle: Tensor, shared: Shared) -> Tensor:
-        ctx.dtype, ctx.shared = x.dtype, shared
-        ctx.x = x.to(shared.dtype)
-        ctx.handle = handle
-        return ctx.x @ shared.weight.transpose(-1, -2)
+    def forward(ctx, x: Tensor, handle: Tensor, weight: Tensor, steps: _Steps) -> Tensor:
+        ctx.dtypes, ctx.steps = (x.dtype, handle.dtype), steps
+        x = x.to(weight.dtype)
+        ctx.save_for_backward(x, weight)
+        return x @ weight.transpose(-1, -2)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dy: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        shared: Shared = ctx.shared
-        dy = dy.to(shared.dtype)
-        shared.inputs.append(ctx.x)
-        shared.output_gradients.append(dy)
-        dx = (dy @ shared.weight).to(ctx.dtype) if ctx.needs_input_grad[0] else None
-        return dx, torch.empty_like(ctx.handle), None
+        x, weight = ctx.saved_tensors
+        x_dtype, handle_dtype = ctx.dtypes
+        dy = dy.to(weight.dtype)
+        ctx.steps.add(x, dy)
+        dx = (dy @ weight).to(x_dtype) if ctx.needs_input_grad[0] else None
+        return dx, dy.new_empty(0, dtype=handle_dtype), None, None

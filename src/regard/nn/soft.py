@@ -1,9 +1,11 @@
-"""Soft attention for a decoder that looks once a step: the keys are projected once a sentence, the query at each step.
+"""Soft attention for a decoder: the keys are projected once a sentence, the queries come step by step.
 
-Each class is a score function of `regard.core.scores` with its learned parts. ``over(keys, mask)`` prepares a sentence and
-gives a function from a query to weights; what it computes is what `regard.core.attention` computes from the same score,
-one query at a time, and a test says so.
+Each class is a score function of `regard.core.scores` with its learned parts. ``project(keys)`` is done once
+a sentence, and ``over(projected)`` gives a function from queries to scores. What `SentenceAttention` makes of
+both is what `regard.core.attention` computes with the same score, and a test says so.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,28 +13,24 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from regard.nn.precision import wide
 from regard.nn.shared import Shared
 
 Score = Callable[[Tensor], Tensor]
-"""query (B, D) to scores (B, K)."""
-
-
-def _one_query(matrix: Shared) -> Score:
-    """Scores of one query for each sentence, from the keys (B, K, D) as a matrix of the sentence."""
-    return lambda query: matrix(query[:, None])[:, 0]
-
+"""queries (B, Q, D) to scores (B, Q, K)."""
 
 
 class Dot(nn.Module):
-    """query · key. Luong, Pham and Manning 2015, eq. 8, first line; arXiv:1508.04025."""
+    """query · key, of one width or projected to it. Luong, Pham and Manning 2015, eq. 8; arXiv:1508.04025."""
 
     def __init__(self, query_width: int, key_width: int) -> None:
         super().__init__()
-        self.project = nn.Identity() if query_width == key_width else nn.Linear(key_width, query_width, bias=False)
+        same = query_width == key_width
+        self.project = nn.Identity() if same else nn.Linear(key_width, query_width, bias=False)
 
-    def scores(self, keys: Tensor) -> Score:
-        """The score function of one batch of sentences; keys (B, K, D)."""
-        return _one_query(Shared(self.project(keys)))
+    def over(self, projected: Tensor) -> Score:
+        """The score function of one batch of sentences; projected (B, K, D_q)."""
+        return Shared(projected)
 
 
 class General(nn.Module):
@@ -42,51 +40,68 @@ class General(nn.Module):
         super().__init__()
         self.project = nn.Linear(key_width, query_width, bias=False)
 
-    def scores(self, keys: Tensor) -> Score:
-        """The score function of one batch of sentences; keys (B, K, D)."""
-        return _one_query(Shared(self.project(keys)))
+    def over(self, projected: Tensor) -> Score:
+        """The score function of one batch of sentences; projected (B, K, D_q)."""
+        return Shared(projected)
 
 
-class Additive(nn.Module):
+class _OneHiddenLayer(nn.Module):
+    """v · tanh(W_q query + W_k key), wherever the two matrices are kept."""
+
+    direction: nn.Parameter
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """W_q (A, D_q) and W_k (A, D_k)."""
+        raise NotImplementedError
+
+    def project(self, keys: Tensor) -> Tensor:
+        """What keys (B, K, D_k) give to the hidden layer, (B, K, A)."""
+        return nn.functional.linear(keys, self.matrices()[1])
+
+    def over(self, projected: Tensor) -> Score:
+        """The score function of one batch of sentences; projected (B, K, A)."""
+        query_matrix, direction = Shared(self.matrices()[0]), self.direction.to(projected.dtype)
+
+        def score(query: Tensor) -> Tensor:
+            hidden = query_matrix(query.flatten(0, 1)).unflatten(0, query.shape[:2])
+            return torch.tanh(hidden[:, :, None] + projected[:, None]) @ direction
+
+        return score
+
+
+class Additive(_OneHiddenLayer):
     """v · tanh(W_q query + W_k key). Bahdanau, Cho and Bengio 2015, appendix A.1.2; arXiv:1409.0473."""
 
     def __init__(self, query_width: int, key_width: int) -> None:
         super().__init__()
         self.query = nn.Linear(query_width, query_width, bias=False)
         self.keys = nn.Linear(key_width, query_width, bias=False)
-        self.direction = nn.Parameter(torch.empty(query_width).uniform_(-1, 1) / query_width**0.5)
+        self.direction = _direction(query_width)
 
     def matrices(self) -> tuple[Tensor, Tensor]:
         """W_q (A, D_q) and W_k (A, D_k)."""
         return self.query.weight, self.keys.weight
 
-    def scores(self, keys: Tensor) -> Score:
-        """The score function of one batch of sentences; keys (B, K, D)."""
-        w_query, w_keys = self.matrices()
-        projected = nn.functional.linear(keys, w_keys)
-        query_matrix, direction = Shared(w_query), self.direction.to(projected.dtype)
 
-        def score(query: Tensor) -> Tensor:
-            return torch.tanh(query_matrix(query)[:, None] + projected) @ direction
-
-        return score
-
-
-class Concat(Additive):
-    """v · tanh(W [query; key]). Luong et al. 2015, eq. 8, third line: additive, with both projections in one matrix."""
+class Concat(_OneHiddenLayer):
+    """v · tanh(W [query; key]). Luong et al. 2015, eq. 8, third line: additive with both matrices in one."""
 
     def __init__(self, query_width: int, key_width: int) -> None:
-        super().__init__(query_width, key_width)
-        del self.query, self.keys
-        self.joint = nn.Linear(query_width + key_width, query_width, bias=False)
+        super().__init__()
         self.query_width = query_width
+        self.joint = nn.Linear(query_width + key_width, query_width, bias=False)
+        self.direction = _direction(query_width)
 
     def matrices(self) -> tuple[Tensor, Tensor]:
         """The columns of W that meet the query (A, D_q), and those that meet the key (A, D_k)."""
         return self.joint.weight[:, : self.query_width], self.joint.weight[:, self.query_width :]
 
 
-ATTENTIONS: dict[str, type[Dot] | type[General] | type[Additive]] = {
+def _direction(width: int) -> nn.Parameter:
+    return nn.Parameter(torch.empty(width).uniform_(-1, 1) / width**0.5)
+
+
+ATTENTIONS: dict[str, type[Dot] | type[General] | type[Additive] | type[Concat]] = {
     "dot": Dot,
     "general": General,
     "concat": Concat,
@@ -99,17 +114,42 @@ class SentenceAttention:
     """Attention over one batch of sentences, ready to be asked at each step.
 
     Args:
-        score: from `ATTENTIONS`.
+        score: one of `ATTENTIONS`.
         keys: (B, K, D), also the values.
-        key_mask: (B, K), True where there is a word; at least one in each sentence.
+        key_mask: (B, K), True where there is a word. Where a sentence has none, weights and context are zero.
+        projected: what the score's ``project`` gave for these keys, where it is known already.
     """
 
-    def __init__(self, score: Dot | General | Additive, keys: Tensor, key_mask: Tensor) -> None:
-        self.score = score.scores(keys)
-        self.values = Shared(keys.transpose(1, 2))
-        self.bias = torch.zeros(key_mask.shape).masked_fill_(~key_mask, float("-inf"))
+    def __init__(
+        self,
+        score: Dot | General | Additive | Concat,
+        keys: Tensor,
+        key_mask: Tensor,
+        projected: Tensor | None = None,
+    ) -> None:
+        self.score, self.key_mask = score, key_mask
+        self.keys = keys.masked_fill(~key_mask[..., None], 0.0)  # lest a NaN behind a sentence's end reach it
+        self.projected = score.project(self.keys) if projected is None else projected
+        self.scores, self.values = score.over(self.projected), Shared(self.keys.transpose(1, 2))
+        empty = ~key_mask.any(dim=1, keepdim=True)
+        self.bias = torch.zeros(key_mask.shape).masked_fill_(~key_mask & ~empty, float("-inf"))
+        self.empty = empty if empty.any() else None
 
     def __call__(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """The context (B, D) and the weights (B, K), in float32, of a query (B, D)."""
-        weights = torch.softmax(self.score(query).float() + self.bias, dim=-1)
-        return self.values(weights[:, None])[:, 0], weights
+        """Look once.
+
+        Args:
+            query: (R, D), as many rows for each sentence, one sentence after the other: R = B · Q.
+
+        Returns:
+            the context (R, D), and the weights (R, K) in float32 or wider.
+        """
+        query = query.unflatten(0, (len(self.bias), -1))
+        weights = torch.softmax(wide(self.scores(query)) + self.bias[:, None], dim=-1)
+        if self.empty is not None:
+            weights = weights.masked_fill(self.empty[:, None], 0.0)
+        return self.values(weights).flatten(0, 1), weights.flatten(0, 1)
+
+    def select(self, rows: Tensor) -> SentenceAttention:
+        """Attention over the sentences of the given rows, in their order; nothing is projected again."""
+        return SentenceAttention(self.score, self.keys[rows], self.key_mask[rows], self.projected[rows])

@@ -124,10 +124,18 @@ export class Page {
   }
 
   draw() {
-    const hovered = this.hover.query !== null || this.hover.key !== null;
-    const lit = hovered ? this.hover : this.focused ?? NOTHING;
+    const lit = this.lit();
     this.map.show(lit, this.focused);
     this.fillPanel(lit);
+  }
+
+  /** What the pointer is at, else what is focused; the word of a focused cell stands for that cell. */
+  lit() {
+    const { focused, hover } = this;
+    if (hover.query === null && hover.key === null) return focused ?? NOTHING;
+    const ofRow = hover.key === null && hover.query === focused?.query;
+    const ofColumn = hover.query === null && hover.key === focused?.key;
+    return ofRow || ofColumn ? focused : hover;
   }
 
   point(place) {

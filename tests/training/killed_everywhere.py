@@ -1,0 +1,95 @@
+"""Kill a run before each of its file operations in turn, let it go on, and compare it with one that was not killed.
+
+A program of its own, run by test_resume.py: PyTorch is loaded once, and each attempt is a fork of this process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import sacrebleu  # noqa: F401  loaded here, once
+import tensorboard.compat.proto.event_pb2  # noqa: F401  likewise
+import tensorboard.summary.writer.record_writer  # noqa: F401  likewise
+import torch.testing  # noqa: F401  likewise
+
+import regard
+from regard.training.files import part
+from regard.training.recipe import Recipe
+from regard.training.run import RunFolder
+
+OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
+PAIRS = [(f"{i} {j}", f"{j} {i}") for i in range(6) for j in range(6)]
+RECIPE = Recipe().changed(
+    {
+        "data": {"tokenizer": "word"},
+        "model": {"embedding": 4, "width": 4},
+        "training": {"steps": 5, "validate_every": 2, "batch_tokens": 64, "average": 2},
+        "decoding": {"longest_extra": 1},
+    }
+)
+
+
+def in_a_child(work) -> int:
+    """Do something in a fork of this process; 0 when it is done, else the signal that ended it or an exit status."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            os._exit(99)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def train(out: Path, killed_at: int = 0) -> None:
+    """Train; where `killed_at` is given, only until so many operations on files below `out` are about to be done."""
+    count = 0
+
+    def audit(event: str, arguments: tuple) -> None:
+        nonlocal count
+        if event in OPERATIONS and str(arguments[0]).startswith(str(out)):
+            count += 1
+            if count == killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(audit)
+    regard.fit(PAIRS, recipe=RECIPE, out=out, resume=(out / "regard.toml").exists())
+
+
+def main(folder: Path) -> None:
+    whole = folder / "whole"
+    assert in_a_child(lambda: train(whole)) == 0
+    kills = starts = 0
+    while True:
+        out = folder / f"killed-{kills + 1}"
+        status = in_a_child(lambda: train(out, killed_at=kills + 1))
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL, f"operation {kills + 1}: ended with {status}"
+        kills += 1
+        if (out / "regard.toml").exists():
+            RunFolder.open(out).tokenizer()
+        else:
+            starts += 1
+            assert not out.exists() or not any(out.iterdir()) or part(out / "regard.toml").exists()
+        assert in_a_child(lambda: train(out)) == 0, f"killed at operation {kills}: does not go on"
+        compare(out, whole, kills)
+    print(f"killed at {kills} operations, {starts} before there was a run")
+
+
+def compare(run: Path, whole: Path, kills: int) -> None:
+    where = f"killed at operation {kills}"
+    weights = [(path / "model.safetensors").read_bytes() for path in (run, whole)]
+    assert weights[0] == weights[1], f"{where}: the weights differ"
+    names = [sorted(p.relative_to(path).as_posix() for path_ in (path,) for p in path_.rglob("*")) for path in (run, whole)]
+    kept = [[name for name in found if "tfevents" not in name] for found in names]
+    assert kept[0] == kept[1], f"{where}: the files are {kept[0]}, not {kept[1]}"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,131 @@
+"""The loss in blocks is the plain one: same value, same gradients; and the plain one is PyTorch's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from regard.data.tokenization import PAD
+from regard.training import losses
+from regard.training.losses import blocked_cross_entropy, smoothed_cross_entropy
+
+SMOOTHINGS = (0.0, 0.1, 0.7)
+
+
+def example(rows: int = 37, features: int = 5, vocabulary: int = 11, dtype=torch.float64, seed: int = 0):
+    """Features, projection and wanted tokens, about a third of them padding."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = ((rows, features), (vocabulary, features), (vocabulary,))
+    leaves = [torch.randn(size, generator=generator, dtype=torch.float64).to(dtype) for size in sizes]
+    wanted = torch.randint(1, vocabulary, (rows,), generator=generator)
+    wanted[torch.rand(rows, generator=generator) < 0.3] = PAD
+    return [leaf.requires_grad_() for leaf in leaves], wanted
+
+
+def value_and_gradients(loss, leaves, wanted, smoothing, scale=1.0):
+    total = loss(*leaves, wanted, smoothing)
+    return total, torch.autograd.grad(total * scale, leaves)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of four rows, so that few rows make several blocks and an incomplete one."""
+    monkeypatch.setattr(losses, "BLOCK_ROWS", 4)
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+def test_the_plain_loss_is_the_definition(smoothing):
+    (features, weight, bias), wanted = example()
+    logits = (features @ weight.T + bias).float()
+    probabilities = torch.full_like(logits, smoothing / logits.shape[1])
+    probabilities[torch.arange(len(wanted)), wanted] += 1 - smoothing
+    per_row = -(probabilities * torch.log_softmax(logits, dim=-1)).sum(-1)
+    expected = per_row[wanted != PAD].sum()
+    torch.testing.assert_close(smoothed_cross_entropy(features, weight, bias, wanted, smoothing), expected)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@pytest.mark.parametrize("rows", [1, 4, 37])
+def test_the_loss_in_blocks_is_that_of_torch_with_its_gradients(smoothing, rows):
+    leaves, wanted = example(rows)
+    wanted[0] = 3
+    features, weight, bias = leaves
+    expected = F.cross_entropy(
+        F.linear(features, weight, bias),
+        wanted,
+        ignore_index=PAD,
+        label_smoothing=smoothing,
+        reduction="sum",
+    )
+    total, gradients = value_and_gradients(blocked_cross_entropy, leaves, wanted, smoothing, scale=3.0)
+    torch.testing.assert_close(total, expected)
+    for found, wished in zip(gradients, torch.autograd.grad(3.0 * expected, leaves), strict=True):
+        torch.testing.assert_close(found, wished)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+def test_the_gradients_are_those_of_finite_differences(smoothing):
+    leaves, wanted = example(rows=9, features=3, vocabulary=5)
+    assert torch.autograd.gradcheck(lambda *given: blocked_cross_entropy(*given, wanted, smoothing), leaves)
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+def test_padding_counts_nothing_and_gets_no_gradient(smoothing):
+    leaves, wanted = example()
+    real = wanted != PAD
+    total, gradients = value_and_gradients(blocked_cross_entropy, leaves, wanted, smoothing)
+    alone = [leaves[0][real].detach().requires_grad_(), *leaves[1:]]
+    same, expected = value_and_gradients(blocked_cross_entropy, alone, wanted[real], smoothing)
+    torch.testing.assert_close(total, same)
+    assert (gradients[0][~real] == 0).all()
+    torch.testing.assert_close(gradients[0][real], expected[0])
+    torch.testing.assert_close(gradients[1:], expected[1:])
+
+
+def test_padding_alone_costs_nothing():
+    leaves, wanted = example()
+    total, gradients = value_and_gradients(blocked_cross_entropy, leaves, torch.full_like(wanted, PAD), 0.1)
+    assert total == 0.0
+    assert all((gradient == 0).all() for gradient in gradients)
+
+
+def test_smoothing_takes_from_the_wanted_word_what_it_gives_to_all():
+    leaves, wanted = example()
+    plain = blocked_cross_entropy(*leaves, wanted, 0.0)
+    features, weight, bias = leaves
+    even = -torch.log_softmax(F.linear(features, weight, bias), dim=-1).mean(-1)[wanted != PAD].sum()
+    torch.testing.assert_close(blocked_cross_entropy(*leaves, wanted, 0.2), 0.8 * plain + 0.2 * even)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_huge_logits_give_a_finite_loss():
+    leaves, wanted = example(dtype=torch.float32)
+    large = [(leaf.detach() * 1e4).requires_grad_() for leaf in leaves]
+    total, gradients = value_and_gradients(blocked_cross_entropy, large, wanted, 0.1)
+    assert total.isfinite()
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_the_loss_in_bfloat16_is_close_and_its_gradients_have_the_types_of_the_weights():
+    leaves, wanted = example(rows=200, features=16, vocabulary=50, dtype=torch.float32)
+    exact, wished = value_and_gradients(smoothed_cross_entropy, leaves, wanted, 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        total, gradients = value_and_gradients(blocked_cross_entropy, leaves, wanted, 0.1)
+        reference = smoothed_cross_entropy(*leaves, wanted, 0.1)
+    assert total.dtype == torch.float32
+    torch.testing.assert_close(total, exact, rtol=2e-3, atol=0.0)
+    torch.testing.assert_close(total, reference, rtol=1e-5, atol=0.0)
+    for found, wish in zip(gradients, wished, strict=True):
+        assert found.dtype == torch.float32
+        assert (found - wish).norm() < 0.01 * wish.norm()
+
+
+def test_features_in_bfloat16_get_gradients_in_bfloat16():
+    (features, weight, bias), wanted = example(dtype=torch.float32)
+    leaves = [features.detach().bfloat16().requires_grad_(), weight, bias]
+    with torch.autocast("cpu", torch.bfloat16):
+        _, gradients = value_and_gradients(blocked_cross_entropy, leaves, wanted, 0.1)
+    assert [gradient.dtype for gradient in gradients] == [torch.bfloat16, torch.float32, torch.float32]
