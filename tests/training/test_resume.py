@@ -108,7 +108,7 @@ def test_a_run_killed_before_any_of_its_file_operations_goes_on_bit_for_bit(tmp_
         [sys.executable, str(LABORATORY), str(tmp_path)],
         capture_output=True,
         encoding="utf-8",
-        env=environment | {"TOKENIZERS_PARALLELISM": "false"},
+        env=environment | {"TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "default"},
         timeout=300,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
