@@ -1,11 +1,11 @@
-"""Translation quality on Multi30k, English to German: `regard fit`, then `regard evaluate`, as a user runs them.
+"""Translation quality on Multi30k, English to German: `regard fit`, then `regard evaluate`, as a user does.
 
     python benchmarks/multi30k.py DATA --config configs/multi30k-gru.toml --run runs/multi30k-gru \
         --json benchmarks/results/multi30k-gru.json
 
-DATA holds {train,val,test_2016_flickr}.lc.norm.tok.{en,de}: lower-cased, normalised and tokenised as published scores use
-them. BLEU is computed on these tokens, without further tokenisation. A run that has ended is only scored; one that was
-stopped is resumed.
+DATA holds {train,val,test_2016_flickr}.lc.norm.tok.{en,de}: lower-cased, normalised and tokenised as
+published scores use them. BLEU is computed on these tokens, without further tokenisation. A run that has ended is only
+scored; one that was stopped is resumed.
 """
 
 from __future__ import annotations
@@ -47,12 +47,23 @@ def trained(data: Path, config: Path, run: Path, settings: list[str]) -> None:
         regard("fit", "--resume", run)
         return
     extra = [part for setting in settings for part in ("--set", setting)]
-    regard("fit", *files(data, "train"), *files(data, "val", "--valid-"), "--config", config, "--out", run, *extra)
+    regard(
+        "fit",
+        *files(data, "train"),
+        *files(data, "val", "--valid-"),
+        "--config",
+        config,
+        "--out",
+        run,
+        *extra,
+    )
 
 
 def main() -> None:
     """Train, score, and write down what came out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--config", type=Path, default=Path("configs/multi30k-gru.toml"))
     parser.add_argument("--run", type=Path, required=True)
@@ -62,7 +73,9 @@ def main() -> None:
     args = parser.parse_args()
     trained(args.data, args.config, args.run, args.set)
     about = tomllib.loads((args.run / "regard.toml").read_text(encoding="utf-8"))
-    lines = [json.loads(line) for line in (args.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [
+        json.loads(line) for line in (args.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     result = {
         "benchmark": "multi30k",
         "claim": "at least 35 BLEU on test_2016_flickr after at most 45 minutes of training",
@@ -71,11 +84,15 @@ def main() -> None:
         "steps": max(line["step"] for line in lines),
         "target_tokens": sum(line.get("tokens", 0) for line in lines),
         "test_2016_flickr": {
-            f"beam {beam}": regard("evaluate", args.run, *files(args.data, "test_2016_flickr"), "--beam", str(beam))
+            f"beam {beam}": regard(
+                "evaluate", args.run, *files(args.data, "test_2016_flickr"), "--beam", str(beam)
+            )
             for beam in (5, 1)
         },
         "validation": {
-            str(line["step"]): round(line["validation_bleu"], 2) for line in lines if "validation_bleu" in line
+            str(line["step"]): round(line["validation_bleu"], 2)
+            for line in lines
+            if "validation_bleu" in line
         },
         "note": args.note,
         "seed": about["recipe"]["training"]["seed"],

@@ -1,16 +1,18 @@
-"""Training speed against JoeyNMT 2.3.0: target tokens a second, same model sizes, data, pieces, batch and threads.
+"""Training speed against JoeyNMT 2.3.0: target tokens a second, same sizes, data, pieces, batch and threads.
 
     python benchmarks/train_speed.py --peer PEER/bin/python --source train.en --target train.de \
         --json benchmarks/results/train_speed.json
 
-Both sides train on the same subwords, made once; they run in processes of their own, in turn, each repeat one after the
-other, and count real target tokens (end tokens included, padding not) after some steps of warming up. The peer is run as
-`peers/joeynmt_train.py` says, in an environment of its own. regard is run by `regard.fit`, as its users run it.
+Both sides train on the same subwords, made once; they run in processes of their own, in turn, each repeat one
+after the other, and count real target tokens (end tokens included, padding not) after some steps of warming
+up. The peer is run as `peers/joeynmt_train.py` says, in an environment of its own. regard is run by
+`regard.fit`, as its users run it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -32,7 +34,7 @@ class Finished(Exception):
 
 
 class Stopwatch:
-    """A reporter that takes the time of every step after the warm-up, and ends training when there were enough."""
+    """A reporter that takes the time of the steps after the warm-up, and ends training after enough."""
 
     def __init__(self, warmup_steps: int, seconds: float) -> None:
         self.warmup_steps, self.limit = warmup_steps, seconds
@@ -96,11 +98,10 @@ def own_side(args: argparse.Namespace) -> dict[str, Any]:
     corpus = read_pairs(args.source, args.target)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "run"
-        try:
+        with contextlib.suppress(Finished):
             regard.fit(corpus, valid=[("a", "b")], recipe=recipe, out=folder, reporter=watch)
-        except Finished:
-            pass
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        metrics = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in metrics.splitlines()]
         tokens = sum(line["tokens"] for line in lines if args.warmup_steps < line["step"] <= watch.last)
         model = RecurrentTranslator(recipe.model, args.vocabulary)
     return {
@@ -132,7 +133,9 @@ def write_pieces(args: argparse.Namespace, folder: Path) -> list[str]:
         path.write_text("".join(" ".join(e.tokens) + "\n" for e in tokenizer.encode(lines)), encoding="utf-8")
         arguments += [f"--{side}", str(path)]
     vocabulary = folder / "vocabulary.txt"
-    vocabulary.write_text("".join(f"{t}\n" for t in tokenizer.tokens[len(SPECIAL_TOKENS) :]), encoding="utf-8")
+    vocabulary.write_text(
+        "".join(f"{t}\n" for t in tokenizer.tokens[len(SPECIAL_TOKENS) :]), encoding="utf-8"
+    )
     return [*arguments, "--vocab", str(vocabulary)]
 
 
@@ -146,20 +149,35 @@ def measured(command: list[str], threads: int) -> dict[str, Any]:
 def compare(args: argparse.Namespace) -> dict[str, Any]:
     """Both sides in turn, as often as asked for."""
     shared = ["--threads", str(args.threads), "--seconds", str(args.seconds), "--seed", str(args.seed)]
-    shared += ["--width", str(args.width), "--batch-tokens", str(args.batch_tokens), "--dropout", str(args.dropout)]
+    shared += [
+        "--width",
+        str(args.width),
+        "--batch-tokens",
+        str(args.batch_tokens),
+        "--dropout",
+        str(args.dropout),
+    ]
     shared += ["--label-smoothing", str(args.label_smoothing), "--warmup-steps", str(args.warmup_steps)]
     files = ["--source", str(args.source), "--target", str(args.target), "--vocabulary", str(args.vocabulary)]
     own = [sys.executable, str(Path(__file__).resolve()), "--own-side", *files, *shared]
     rounds: dict[str, list[dict[str, Any]]] = {"regard": [], "joeynmt": []}
     with tempfile.TemporaryDirectory() as name:
-        peer = [str(args.peer), str(HERE / "peers" / "joeynmt_train.py"), *write_pieces(args, Path(name)), *shared]
+        peer = [
+            str(args.peer),
+            str(HERE / "peers" / "joeynmt_train.py"),
+            *write_pieces(args, Path(name)),
+            *shared,
+        ]
         peer += ["--embedding", str(args.width), "--attention", "luong", "--tie-embeddings", "--tie-softmax"]
         for number in range(args.repeats):
             for system, command in (("regard", own), ("joeynmt", peer)):
                 result = measured(command, args.threads)
                 rounds[system].append(result)
                 print(f"{number + 1}: {system} {result['tokens_per_second']:,.0f} tokens/s", file=sys.stderr)
-    medians = {system: statistics.median(r["tokens_per_second"] for r in results) for system, results in rounds.items()}
+    medians = {
+        system: statistics.median(r["tokens_per_second"] for r in results)
+        for system, results in rounds.items()
+    }
     ratios = [a["tokens_per_second"] / b["tokens_per_second"] for a, b in zip(*rounds.values(), strict=True)]
     return {
         "benchmark": "train_speed",
@@ -167,7 +185,11 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
         "median_tokens_per_second": medians,
         "ratio": statistics.median(ratios),
         "ratios": ratios,
-        "settings": {k: v.name if isinstance(v, Path) else v for k, v in vars(args).items() if k not in ("peer", "json")},
+        "settings": {
+            k: v.name if isinstance(v, Path) else v
+            for k, v in vars(args).items()
+            if k not in ("peer", "json")
+        },
         "machine": machine(),
         "rounds": rounds,
     }
@@ -175,13 +197,19 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Compare, or run one side of the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--own-side", action="store_true", help="run regard's side alone and print what it measured")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--own-side", action="store_true", help="run regard's side alone and print what it measured"
+    )
     parser.add_argument("--peer", type=Path, help="the Python of JoeyNMT's environment")
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--target", type=Path, required=True)
     parser.add_argument("--vocabulary", type=int, default=8000)
-    parser.add_argument("--width", type=int, default=512, help="of embeddings, encoder output and decoder state")
+    parser.add_argument(
+        "--width", type=int, default=512, help="of embeddings, encoder output and decoder state"
+    )
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--label-smoothing", type=float, default=0.1)
     parser.add_argument("--batch-tokens", type=int, default=4096)
@@ -196,7 +224,9 @@ def main() -> None:
         print(json.dumps(own_side(args)))
         return
     if args.peer is None:
-        parser.error("--peer is needed: the Python of an environment with JoeyNMT, see peers/joeynmt_train.py")
+        parser.error(
+            "--peer is needed: the Python of an environment with JoeyNMT, see peers/joeynmt_train.py"
+        )
     result = compare(args)
     text = json.dumps(result, indent=1)
     if args.json:

@@ -35,7 +35,7 @@ from typing import Any
 VERSION = "2.3.0"
 
 
-class Finished(Exception):  # noqa: N818 - an end, not an error
+class Finished(Exception):
     """The time or the steps asked for are used up."""
 
 

@@ -149,7 +149,7 @@ def test_a_padded_query_of_nan_spoils_no_gradient_when_its_context_is_left_out()
 
 
 def test_a_sum_that_overflows_is_no_harm(library):
-    query, keys, values = arrays(library)
+    query, keys, _ = arrays(library)
     huge = library.array(np.full((3, 2), 1.5e308))
     context = library.numbers(attend(query, keys, huge, mask=library.array(SEEN_BY_NOBODY)))
     np.testing.assert_allclose(context, np.full((4, 2), 1.5e308))

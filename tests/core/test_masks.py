@@ -102,7 +102,7 @@ def test_a_length_that_cannot_be_is_an_error(lengths):
 
 
 def test_lengths_that_are_no_integers_are_an_error():
-    with pytest.raises(DtypeError, match="lengths must be integers. Got float64"):
+    with pytest.raises(DtypeError, match=r"lengths must be integers\. Got float64"):
         masks.padding([1.5], 3)
 
 

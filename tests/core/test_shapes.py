@@ -151,7 +151,7 @@ def test_a_window_that_cannot_be_meant_is_an_error(window):
 
 def test_a_query_offset_that_is_no_whole_number_is_an_error():
     options: dict[str, Any] = {"causal": True, "query_offset": 0.5}
-    with pytest.raises(InputError, match="query_offset must be a whole number. Got 0.5"):
+    with pytest.raises(InputError, match=r"query_offset must be a whole number\. Got 0\.5"):
         attend(np.ones((3, 3)), np.ones((3, 3)), np.ones((3, 3)), **options)
 
 

@@ -156,7 +156,7 @@ def test_a_file_without_permission_is_named(tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("pathlib.Path.open", refuse)
     with pytest.raises(CorpusError, match=r"x: no permission to read this file\."):
         read_lines("x")
 

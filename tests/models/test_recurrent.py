@@ -1,4 +1,4 @@
-"""The recurrent translator: known words and its own words are one computation, and each setting does what it says."""
+"""The recurrent translator: one computation for known and own words, and each setting does what it says."""
 
 from __future__ import annotations
 
@@ -292,10 +292,3 @@ def test_under_autocast_all_is_close_and_what_is_normalised_is_float32(settings)
     assert {part.dtype for layer in state.layers for part in layer} == {torch.float32}
     assert (narrow - features).norm() < 0.05 * features.norm()
     assert (looked - weights).abs().max() < 0.05
-
-
-def test_a_pass_is_freed_with_its_loss():
-    model, source = made(), texts()[0]
-    encoded = model.encode(source, LENGTHS)
-    steps, _ = model.start(encoded)
-    assert steps.attend.select(torch.tensor([0])).keys.shape[0] == 1

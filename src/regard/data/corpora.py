@@ -14,6 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from regard.data import tables
 from regard.data.lines import MOST_BYTES_A_LINE, Readable, checked_text, error_at, opened, text_lines
@@ -239,7 +240,7 @@ def format_of(path: FilePath) -> str:
         CorpusError: the ending is unknown; the message lists the known ones.
     """
     name = os.fspath(path)
-    suffix = os.path.splitext(name.lower().removesuffix(".gz"))[1]
+    suffix = Path(name.lower().removesuffix(".gz")).suffix
     if suffix[1:] in FORMATS and suffix != ".plain":
         return suffix[1:]
     known = ", ".join(f".{kind}" for kind in FORMATS if kind != "plain")

@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from regard.errors import CorpusError
@@ -65,7 +66,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Readable]:
 
 def _open(name: str) -> BinaryIO:
     try:
-        return open(name, "rb")
+        return Path(name).open("rb")
     except (FileNotFoundError, NotADirectoryError):
         raise error_at(
             name, 0, "no such file. Check the path; it is taken from the current folder."

@@ -1,4 +1,4 @@
-"""The demonstration: learn to read dates as people write them, in about a minute, and show what the model looks at."""
+"""The demonstration: learn to read dates as people write them, and show what the model looks at."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Demonstration:
             f"in {self.languages} languages and {self.scripts} scripts\n"
             f"{scores.alignment}\n"
             f"{self.seconds:.0f} s in all; the run is {self.run}, its pictures\n{pages}\n"
-            f'Try it:  echo "3 mars 2021" | regard predict {self.run}     regard look {self.run} "3 mars 2021"'
+            f'Try it:  regard look {self.run} "3 mars 2021"'
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,13 +109,16 @@ def recipe_for_dates(seed: int = 1) -> Recipe:
         return Recipe.load(path).changed({"training": {"seed": seed}})
 
 
-def chosen_examples(pairs: list[DatePair], locales: tuple[str, ...] = ("fr", "de", "ar", "hi", "ja", "ru")) -> list[DatePair]:
-    """For each locale the pair with the longest month, which has most to show."""
+EXAMPLE_LANGUAGES = ("fr", "de", "ar", "hi", "ja", "ru")
+
+
+def chosen_examples(pairs: list[DatePair], languages: tuple[str, ...] = EXAMPLE_LANGUAGES) -> list[DatePair]:
+    """For each language the pair with the longest month, which has most to show."""
     chosen = []
-    for locale in locales:
-        of_locale = [pair for pair in pairs if pair.locale.split("_")[0] == locale]
-        if of_locale:
-            chosen.append(max(of_locale, key=lambda pair: pair.fields.count("m")))
+    for language in languages:
+        spoken = [pair for pair in pairs if pair.locale.split("_")[0] == language]
+        if spoken:
+            chosen.append(max(spoken, key=lambda pair: pair.fields.count("m")))
     return chosen
 
 
