@@ -33,7 +33,7 @@ def refused(run: Path) -> str:
 
 
 def test_a_run_holds_what_the_plan_says(trained):
-    names = {path.name.split(".17")[0] for path in trained.iterdir()}
+    names = {re.sub(r"(?<=tfevents).*", "", path.name) for path in trained.iterdir()}
     assert names == {
         "regard.toml",
         "tokenizer.json",
@@ -97,7 +97,7 @@ def test_a_file_that_is_cut_short_is_named(run, name):
     assert refused(run).startswith(f"{path}: ")
     path.unlink()
     path.mkdir()
-    assert name == "model.safetensors" or refused(run).startswith(f"{path}: ")
+    assert refused(run).startswith(f"{path}: ")
 
 
 def test_a_tokenizer_that_is_missing_is_named(run):

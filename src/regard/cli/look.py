@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -41,16 +42,17 @@ def look(
         from regard.decoding.looking import look as look_at
         from regard.training.run import load
 
-        texts = text or [line for line in read_lines(sys.stdin.buffer, name="stdin") if line]
-        texts = [line.strip() for line in texts]
-        if not any(texts):
+        texts = [utf8(argument, "TEXT") for argument in text or []]
+        texts = [line for line in texts or read_lines(sys.stdin.buffer, name="stdin") if line]
+        if not texts:
             raise InputError("nothing to look at: give a text.")
         if target is not None and (len(texts) != 1 or nbest != 1 or not target.strip()):
             raise InputError(
                 "--target is one output for one text, neither of them empty; --nbest does not go with it."
             )
         model = load(run)
-        view = look_at(model, texts, target=None if target is None else target.strip(), nbest=nbest)
+        wanted = None if target is None else utf8(target, "--target")
+        view = look_at(model, texts, target=wanted, nbest=nbest)
         saved = None if save is None else view.save(save)
         if as_json:
             shown = [
@@ -67,3 +69,11 @@ def look(
             Console().print(view)
         if saved is not None:
             print(f"saved {saved}")
+
+
+def utf8(argument: str, name: str) -> str:
+    """An argument as its bytes spell it in UTF-8, whatever the locale; InputError where they do not."""
+    try:
+        return os.fsencode(argument).decode().strip()
+    except UnicodeError:
+        raise InputError(f"{name} is not UTF-8 text: {argument!r}.") from None

@@ -46,7 +46,8 @@ def verb(as_json: bool = False) -> Iterator[TextIO]:
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+        file = error.filename2 or error.filename  # of a renaming the name that was asked for
+        return f"{file}: {error.strerror}." if file else f"{error.strerror}."
     return str(error) or f"{type(error).__name__}."
 
 

@@ -57,10 +57,15 @@ class Tokenizer:
         self.backend = backend
         vocabulary = backend.get_vocab()
         self.tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-        layout = json.loads(backend.to_str())
-        self.characters: bool = layout["decoder"] is not None and layout["decoder"]["type"] == "Fuse"
-        self.subwords: bool = layout["model"]["type"] == "BPE"
-        self.splits_punctuation: bool = layout["pre_tokenizer"]["type"] == "Sequence"
+        parts = {
+            name: part.get("type")
+            for name, part in json.loads(backend.to_str()).items()
+            if isinstance(part, dict)
+        }
+        self.characters, self.subwords = parts.get("decoder") == "Fuse", parts.get("model") == "BPE"
+        self.splits_punctuation = parts.get("pre_tokenizer") == "Sequence"
+        if not (self.characters or self.subwords):
+            self.tokens[UNKNOWN] = SPACE + SPECIAL_TOKENS[UNKNOWN]  # as most words, it stands after a space
 
     @classmethod
     def train(

@@ -134,9 +134,10 @@ class RecurrentWeights(nn.Module):
         self.bias_ih = nn.Parameter(torch.zeros(*stack, cell.gates * width))
         self.bias_hh = nn.Parameter(torch.zeros(*stack, cell.gates * width))
         with torch.no_grad():
-            for weight in (self.weight_ih, self.weight_hh):
-                for gate in weight.view(-1, width, weight.shape[-1]):
-                    nn.init.xavier_uniform_(gate) if weight is self.weight_ih else nn.init.orthogonal_(gate)
+            for gate in self.weight_ih.view(-1, width, inputs):
+                nn.init.xavier_uniform_(gate)
+            for gate in self.weight_hh.view(-1, width, width):
+                nn.init.orthogonal_(gate)
             if cell.gates == 4:  # a forget gate that starts open: Jozefowicz et al. 2015
                 self.bias_ih[..., width : 2 * width] = 1.0
 

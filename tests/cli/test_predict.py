@@ -1,0 +1,119 @@
+"""`regard predict`: one line in, one line out."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import regard
+
+LINES = ["1 2 3", "", "  ", "4 5", "x 1 y", "9 9 9 9"]
+TEXT = "".join(f"{line}\n" for line in LINES)
+
+
+def test_each_line_gives_a_line_and_an_empty_one_an_empty_one(trained, cli, tmp_path):
+    expected = [prediction.text for prediction in regard.load(trained).predict(LINES)]
+    (tmp_path / "in.txt").write_text(TEXT)
+    for ended in (cli("predict", trained, stdin=TEXT), cli("predict", trained, tmp_path / "in.txt")):
+        assert ended.status == 0
+        assert ended.stdout.split("\n") == [*expected, ""]
+        assert ended.stdout.split("\n")[1:3] == ["", ""]
+        assert all(ended.stdout.split("\n")[i] for i in (0, 3, 4, 5))
+
+
+def test_no_lines_give_no_lines(trained, cli, answer):
+    assert cli("predict", trained, stdin="").stdout == ""
+    assert answer("predict", trained, stdin="")["predictions"] == []
+
+
+@pytest.mark.parametrize("stdin", [b"1 2\r\n3 4\r\n", b"\xef\xbb\xbf1 2\n3 4", b"1 2\n3 4"])
+def test_line_ends_of_other_systems_and_a_missing_last_one_are_fine(stdin, trained, cli):
+    assert cli("predict", trained, stdin=stdin).stdout == cli("predict", trained, stdin="1 2\n3 4\n").stdout
+
+
+def test_what_was_never_seen_is_predicted_around_and_counted_on_stderr(trained, cli, answer):
+    ended = cli("predict", trained, stdin="1 é 2\n日 本\n3 4\n")
+    assert ended.stderr == "regard: 3 tokens in 2 texts were never seen in training.\n"
+    assert ended.stdout.count("\n") == 3
+    assert cli("predict", trained, stdin="3 4\n").stderr == ""
+    assert answer("predict", trained, stdin="1 é 2\n")["unknown"] == 1
+
+
+def test_with_json_stdout_is_one_object(trained, answer):
+    found = answer("predict", trained, "--nbest", 2, stdin=TEXT)
+    assert found["run"] == str(trained)
+    assert [prediction["source"] for prediction in found["predictions"]] == [line.strip() for line in LINES]
+    first = found["predictions"][0]
+    assert set(first) == {"source", "text", "score", "input_words", "output_words", "links", "alternatives"}
+    assert first["input_words"] == ["1", "2", "3"]
+    assert first["text"].split() == first["output_words"]
+    assert len(first["alternatives"]) == 2
+    assert first["alternatives"][0]["text"] == first["text"]
+    assert all(0 <= i < 3 and 0 <= j < len(first["output_words"]) for i, j in first["links"])
+    assert found["predictions"][1]["text"] == ""
+
+
+def test_the_n_best_outputs_have_a_line_each_with_number_and_score(trained, cli):
+    lines = cli("predict", trained, "--nbest", 3, stdin="1 2 3\n\n4 5\n").stdout.splitlines()
+    rows = [re.fullmatch(r"(\d+) \|\|\| (.*) \|\|\| (-?\d+\.\d{4})", line) for line in lines]
+    assert all(rows)
+    numbers = [row[1] for row in rows if row]
+    assert numbers == ["0"] * 3 + ["1"] + ["2"] * 3
+    scores = [float(row[3]) for row in rows[:3] if row]
+    assert scores == sorted(scores, reverse=True)
+    best = cli("predict", trained, "--beam", 5, stdin="1 2 3\n\n4 5\n").stdout.splitlines()
+    assert rows[0] and rows[0][2] == best[0]
+
+
+def test_a_beam_of_one_is_greedy(trained, cli):
+    greedy = [p.text for p in regard.load(trained).predict(["1 2 3", "4 5 6 7"], beam=1)]
+    assert cli("predict", trained, "--beam", 1, stdin="1 2 3\n4 5 6 7\n").stdout.splitlines() == greedy
+
+
+def test_more_outputs_than_the_beam_of_the_run_widen_the_beam(trained, cli):
+    assert cli("predict", trained, "--nbest", 8, stdin="1 2 3\n").stdout.count("\n") == 8
+
+
+def test_links_are_written_as_word_aligners_write_them(trained, cli, tmp_path):
+    path = tmp_path / "new" / "links.txt"
+    ended = cli("predict", trained, "--alignments", path, stdin="1 2 3\n\n4 5\n")
+    lines = path.read_text().split("\n")
+    assert len(lines) == 4
+    assert lines[1] == lines[3] == ""
+    predictions = regard.load(trained).predict(["1 2 3", "", "4 5"])
+    for line, prediction in zip(lines, predictions, strict=False):
+        expected = " ".join(f"{key}-{query}" for query, key in sorted(prediction.alignment.links()))
+        assert line == expected
+    assert ended.stdout.splitlines()[0] == predictions[0].text
+    outputs = [link.split("-")[1] for link in lines[0].split()]
+    assert outputs == [str(i) for i in range(len(predictions[0].text.split()))]
+
+
+def test_an_output_with_a_line_end_in_it_is_still_one_line(trained, cli, answer, monkeypatch):
+    from regard.decoding.translator import Model, Prediction
+
+    def predict(model, texts, **_):
+        record = honest(model, ["1"])[0].alignment
+        return [Prediction("a\r\n\nb c\nd", -1.0, record) for _ in texts]
+
+    honest = Model.predict
+    monkeypatch.setattr(Model, "predict", predict)
+    assert cli("predict", trained, stdin="1\n2\n").stdout == "a b c d\n" * 2
+    assert cli("predict", trained, "--nbest", 2, stdin="1\n").stdout == "0 ||| a b c d ||| -1.0000\n"
+    assert answer("predict", trained, stdin="1\n")["predictions"][0]["text"] == "a\r\n\nb c\nd"
+
+
+def test_a_folder_in_place_of_the_file_of_links_has_status_1(trained, cli, tmp_path):
+    ended = cli("predict", trained, "--alignments", tmp_path, stdin="1\n")
+    assert ended.status == 1
+    assert ended.stderr.count("\n") == 1
+    assert str(tmp_path) in ended.stderr
+    assert not [path for path in Path(tmp_path).parent.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_the_run_may_be_named_relative_to_where_one_is(trained, cli, monkeypatch):
+    monkeypatch.chdir(trained.parent)
+    assert json.loads(cli("predict", trained.name, "--json", stdin="1\n").stdout)["run"] == "zwei Läufe"
