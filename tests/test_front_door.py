@@ -20,7 +20,8 @@ import numpy as np
 import regard
 from regard import masks, normalizers, scores
 query, keys, values = np.ones((2, 4)), np.ones((3, 4)), np.ones((3, 5))
-regard.attend(query, keys, values, score=scores.dot, normalizer=normalizers.softmax, key_mask=np.ones(3, bool))
+mask = np.ones(3, bool)
+regard.attend(query, keys, values, score=scores.dot, normalizer=normalizers.softmax, key_mask=mask)
 regard.attention(query, keys, values, statistics=("entropy",))
 print(json.dumps([name for name in ("torch", "jax", "tokenizers", "matplotlib") if name in sys.modules]))
 """
@@ -68,12 +69,16 @@ def test_everything_can_be_imported_at_once():
 
 
 def test_an_unknown_name_is_an_error_that_lists_the_known_ones():
-    with pytest.raises(AttributeError, match=r"module 'regard' has no attribute 'atend'\. It offers Attention, attend, "):
+    with pytest.raises(
+        AttributeError, match=r"module 'regard' has no attribute 'atend'\. It offers Attention, attend, "
+    ):
         _ = regard.atend  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_importing_regard_imports_neither_numpy_nor_torch_nor_jax():
-    loaded = python("-c", "import sys, regard; print([n for n in ('numpy', 'torch', 'jax') if n in sys.modules])")
+    loaded = python(
+        "-c", "import sys, regard; print([n for n in ('numpy', 'torch', 'jax') if n in sys.modules])"
+    )
     assert loaded == "[]\n"
 
 
@@ -98,7 +103,7 @@ def seconds(*arguments: str) -> float:
     ids=["import", "help"],
 )
 def test_the_front_door_opens_fast(arguments, most):
-    """The median of five starts, above that of five starts of Python itself, which other work slows as much."""
+    """The median of five starts, above that of Python itself, which other work on the machine slows too."""
     found, bare = [], []
     for _ in range(5):
         bare.append(seconds("-c", "pass"))

@@ -35,14 +35,34 @@ CORPORA = {
     "unknown ending": ({"a.doc": GOOD}, ["a.doc"], "a.doc: the ending '.doc' is of no known format."),
     "too few columns": ({"a.tsv": GOOD + b"5 6\n"}, ["a.tsv"], "a.tsv:3: 1 column where 2 are needed"),
     "empty corpus": ({"a.tsv": b""}, ["a.tsv"], "a.tsv: no pairs to read: it holds no texts."),
-    "empty sides": ({"a.tsv": b"1\t\n\t2\n"}, ["a.tsv"], "a.tsv: no pairs to read: each of its 2 pairs has an empty"),
-    "invalid UTF-8": ({"a.tsv": GOOD + b"\xe9\tx\n"}, ["a.tsv"], "a.tsv:3: byte 1 of the line is 0xE9, which is not UTF-8"),
+    "empty sides": (
+        {"a.tsv": b"1\t\n\t2\n"},
+        ["a.tsv"],
+        "a.tsv: no pairs to read: each of its 2 pairs has an empty",
+    ),
+    "invalid UTF-8": (
+        {"a.tsv": GOOD + b"\xe9\tx\n"},
+        ["a.tsv"],
+        "a.tsv:3: byte 1 of the line is 0xE9, which is not UTF-8",
+    ),
     "NUL": ({"a.tsv": GOOD + b"1\x00\t2\n"}, ["a.tsv"], "a.tsv:3: byte 2 of the line is NUL"),
-    "10 MB line": ({"a.tsv": GOOD + TEN_MEGABYTES}, ["a.tsv"], "a.tsv:3: the line is longer than 1,048,576 bytes"),
-    "cut gzip": ({"a.tsv.gz": gzip.compress(GOOD)[:-9]}, ["a.tsv.gz"], "a.tsv.gz: the gzip data end too early"),
+    "10 MB line": (
+        {"a.tsv": GOOD + TEN_MEGABYTES},
+        ["a.tsv"],
+        "a.tsv:3: the line is longer than 1,048,576 bytes",
+    ),
+    "cut gzip": (
+        {"a.tsv.gz": gzip.compress(GOOD)[:-9]},
+        ["a.tsv.gz"],
+        "a.tsv.gz: the gzip data end too early",
+    ),
     "not gzip": ({"a.tsv.gz": GOOD}, ["a.tsv.gz"], "a.tsv.gz: this is not sound gzip data"),
     "bad JSON": ({"a.jsonl": b'{"source": "1"\n'}, ["a.jsonl"], "a.jsonl:1: malformed JSON"),
-    "no such column": ({"a.tsv": GOOD}, ["a.tsv", "--source-column", "de"], "a.tsv:1: no column has the name 'de'"),
+    "no such column": (
+        {"a.tsv": GOOD},
+        ["a.tsv", "--source-column", "de"],
+        "a.tsv:1: no column has the name 'de'",
+    ),
     "one pair": ({"a.tsv": b"1\t2\n"}, ["a.tsv"], "a.tsv: 1 pairs with 1 different source texts"),
     "unequal lengths": (
         {"a.en": b"1\n2\n3\n", "a.de": b"1\n2\n"},
@@ -59,7 +79,11 @@ CORPORA = {
         ["a.tsv", "--valid", "v.csv"],
         "v.csv: the validation file's format is csv, but a.tsv, the training file, is tsv.",
     ),
-    "validation file that is missing": ({"a.tsv": GOOD}, ["a.tsv", "--valid", "v.tsv"], "v.tsv: no such file."),
+    "validation file that is missing": (
+        {"a.tsv": GOOD},
+        ["a.tsv", "--valid", "v.tsv"],
+        "v.tsv: no such file.",
+    ),
 }
 
 
@@ -81,15 +105,33 @@ def test_evaluate_refuses_the_same(files, arguments, message, place, said, train
 
 
 SETTINGS = {
-    "misspelt setting": (["--set", "model.widht=4"], "model.widht is not a setting. Did you mean width? Known: "),
-    "unknown table": (["--set", "modl.width=4"], "[modl] is not a table of a recipe. Did you mean model? Known: "),
+    "misspelt setting": (
+        ["--set", "model.widht=4"],
+        "model.widht is not a setting. Did you mean width? Known: ",
+    ),
+    "unknown table": (
+        ["--set", "modl.width=4"],
+        "[modl] is not a table of a recipe. Did you mean model? Known: ",
+    ),
     "no value": (["--set", "model.width"], "'model.width' is not a setting. Write it as table.key=value"),
     "wrong type": (["--set", "model.width=wide"], "model.width is a whole number; got 'wide'."),
-    "out of range": (["--set", "model.dropout=1"], "model.dropout is a share from 0 up to, but not including, 1"),
-    "missing recipe": (["--config", "none.toml"], "none.toml: the recipe cannot be read: No such file or directory."),
+    "out of range": (
+        ["--set", "model.dropout=1"],
+        "model.dropout is a share from 0 up to, but not including, 1",
+    ),
+    "missing recipe": (
+        ["--config", "none.toml"],
+        "none.toml: the recipe cannot be read: No such file or directory.",
+    ),
     "broken recipe": (["--config", "broken.toml"], "broken.toml: not a TOML file: "),
-    "recipe with a misspelt setting": (["--config", "wrong.toml"], "wrong.toml: model.widht is not a setting. Did you"),
-    "BLEU tokenizer": (["--set", "evaluation.bleu_tokenizer=14a"], "evaluation.bleu_tokenizer is one of 13a, none,"),
+    "recipe with a misspelt setting": (
+        ["--config", "wrong.toml"],
+        "wrong.toml: model.widht is not a setting. Did you",
+    ),
+    "BLEU tokenizer": (
+        ["--set", "evaluation.bleu_tokenizer=14a"],
+        "evaluation.bleu_tokenizer is one of 13a, none,",
+    ),
 }
 
 
@@ -103,20 +145,38 @@ def test_fit_refuses_settings_that_cannot_be_meant(arguments, message, place, sa
 
 USAGE = {
     "nothing": ([], "nothing to train on. Give a file of pairs, or --source FILE --target FILE."),
-    "source alone": (["--source", "a.tsv"], "--source needs --target: two plain files whose lines belong together."),
+    "source alone": (
+        ["--source", "a.tsv"],
+        "--source needs --target: two plain files whose lines belong together.",
+    ),
     "target alone": (["--target", "a.tsv"], "--target needs --source: "),
-    "both ways": (["a.tsv", "--source", "a", "--target", "b"], "give either TRAIN or --source and --target, not both."),
+    "both ways": (
+        ["a.tsv", "--source", "a", "--target", "b"],
+        "give either TRAIN or --source and --target, not both.",
+    ),
     "half of a validation": (["a.tsv", "--valid-source", "a"], "--valid-source needs --valid-target: "),
     "two validations": (
         ["a.tsv", "--valid", "a.tsv", "--valid-source", "a", "--valid-target", "b"],
         "give either --valid or --valid-source and --valid-target, not both.",
     ),
-    "resume and a file": (["a.tsv", "--resume", "run"], "--resume RUN goes on with the run's own files and settings"),
-    "resume and a setting": (["--resume", "run", "--set", "model.width=4"], "--resume RUN goes on with the run's own"),
-    "resume and a column": (["--resume", "run", "--source-column", "1"], "--resume RUN goes on with the run's own"),
+    "resume and a file": (
+        ["a.tsv", "--resume", "run"],
+        "--resume RUN goes on with the run's own files and settings",
+    ),
+    "resume and a setting": (
+        ["--resume", "run", "--set", "model.width=4"],
+        "--resume RUN goes on with the run's own",
+    ),
+    "resume and a column": (
+        ["--resume", "run", "--source-column", "1"],
+        "--resume RUN goes on with the run's own",
+    ),
     "resume of nothing": (["--resume", "run"], "run: no such run."),
     "resume of a file": (["--resume", "a.tsv"], "a.tsv: a file, not a run."),
-    "out is a file": (["a.tsv", "--out", "a.tsv"], "a.tsv: a file; --out is a folder that does not exist yet."),
+    "out is a file": (
+        ["a.tsv", "--out", "a.tsv"],
+        "a.tsv: a file; --out is a folder that does not exist yet.",
+    ),
     "out is below a file": (["a.tsv", "--out", "a.tsv/run"], "a.tsv/run: cannot be made: "),
     "out is not empty": (["a.tsv", "--out", "."], ".: the folder is not empty. Choose another --out"),
 }
@@ -132,7 +192,9 @@ def test_fit_refuses_options_that_do_not_belong_together(arguments, message, pla
 def test_fit_does_not_write_over_a_run(trained, corpus, said):
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     message = said("fit", corpus, "--out", trained)
-    assert message.startswith(f"{trained}: there is a run already. Choose another --out, or go on with: regard fit ")
+    assert message.startswith(
+        f"{trained}: there is a run already. Choose another --out, or go on with: regard fit "
+    )
     assert message.endswith(f"--resume '{trained}'"), "quoted, since its name has a space"
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
 
@@ -163,7 +225,9 @@ def test_a_run_that_is_none_or_no_longer_whole_is_refused(verb, trained, corpus,
     shutil.rmtree(run)
     shutil.copytree(trained, run)
     (run / "regard.toml").write_text((run / "regard.toml").read_text().replace("format = 1", "format = 0"))
-    assert said(*about(verb, run, corpus)).startswith(f"{run / 'regard.toml'}: the run has format 0; this version")
+    assert said(*about(verb, run, corpus)).startswith(
+        f"{run / 'regard.toml'}: the run has format 0; this version"
+    )
     shutil.rmtree(run)
     shutil.copytree(trained, run)
     (run / "model.safetensors").unlink()
@@ -188,17 +252,29 @@ def test_predict_refuses_texts_that_cannot_be_read(texts, message, trained, plac
 
 def test_predict_refuses_a_file_that_is_missing_and_options_that_contradict_each_other(trained, said):
     assert said("predict", trained, "none.txt").startswith("none.txt: no such file.")
-    assert "nbest is from 1 to beam; got nbest=3 with beam=2" in said("predict", trained, "--nbest", 3, "--beam", 2)
-    assert said("predict", trained, "--length-penalty", "-1").startswith("decoding.length_penalty is not negative")
-    assert said("predict", trained, "--length-penalty", "nan").startswith("decoding.length_penalty is a finite number")
+    assert "nbest is from 1 to beam; got nbest=3 with beam=2" in said(
+        "predict", trained, "--nbest", 3, "--beam", 2
+    )
+    assert said("predict", trained, "--length-penalty", "-1").startswith(
+        "decoding.length_penalty is not negative"
+    )
+    assert said("predict", trained, "--length-penalty", "nan").startswith(
+        "decoding.length_penalty is a finite number"
+    )
 
 
 def test_evaluate_refuses_what_it_cannot_score(trained, corpus, place, said):
-    assert said("evaluate", trained).startswith("nothing to score on. Give a file of pairs, or --source FILE --target")
-    assert said("evaluate", trained, corpus, "--bleu-tokenizer", "14a").startswith("evaluation.bleu_tokenizer is one of")
+    assert said("evaluate", trained).startswith(
+        "nothing to score on. Give a file of pairs, or --source FILE --target"
+    )
+    assert said("evaluate", trained, corpus, "--bleu-tokenizer", "14a").startswith(
+        "evaluation.bleu_tokenizer is one of"
+    )
     assert said("evaluate", trained, corpus, "--links", "none").startswith("none: ")
     written(place, {"a.tsv": GOOD, "few": b"0-1\n", "wrong": b"0-1\n1=0\n", "outside": b"0-1\n0-1 1-2\n"})
-    assert "2 pairs but 1 gold alignments; one is needed for each" in said("evaluate", trained, "a.tsv", "--links", "few")
+    assert "2 pairs but 1 gold alignments; one is needed for each" in said(
+        "evaluate", trained, "a.tsv", "--links", "few"
+    )
     assert said("evaluate", trained, "a.tsv", "--links", "wrong").startswith("wrong:2: ")
     assert "pair 2 has a gold link from output word 2 to input word 1" in said(
         "evaluate", trained, "a.tsv", "--links", "outside"
@@ -209,10 +285,14 @@ def test_look_refuses_what_it_cannot_show(trained, place, said):
     assert said("look", trained) == said("look", trained, "") == "nothing to look at: give a text."
     assert said("look", trained, "1", "2", "--target", "1").startswith("--target is one output for one text")
     assert said("look", trained, "1", "--target", " ").startswith("--target is one output for one text")
-    assert said("look", trained, "1", "--target", "1", "--nbest", 2).startswith("--target is one output for one text")
+    assert said("look", trained, "1", "--target", "1", "--nbest", 2).startswith(
+        "--target is one output for one text"
+    )
     assert said("look", trained, "1 \udcff") == r"TEXT is not UTF-8 text: '1 \udcff'."
     assert said("look", trained, "1", "--target", "\udcff").startswith("--target is not UTF-8 text: ")
-    assert said("look", trained, "1", "--save", "x.pdf").startswith("x.pdf: '.pdf' is not known. Known suffixes: .html")
+    assert said("look", trained, "1", "--save", "x.pdf").startswith(
+        "x.pdf: '.pdf' is not known. Known suffixes: .html"
+    )
     assert names(place) == set()
 
 

@@ -29,7 +29,9 @@ def test_with_json_stdout_is_one_object(trained, test_file, answer):
     found = answer("evaluate", trained, test_file)
     assert (found["run"], found["test"], found["sentences"]) == (str(trained), str(test_file), 3)
     assert 0 <= found["bleu"]["low"] <= found["bleu"]["high"] <= 100
-    outputs = [prediction.text for prediction in regard.load(trained).predict([source for source, _ in PAIRS])]
+    outputs = [
+        prediction.text for prediction in regard.load(trained).predict([source for source, _ in PAIRS])
+    ]
     right = sum(output == target for output, (_, target) in zip(outputs, PAIRS, strict=True))
     assert found["exact_match"] == right / 3
     assert "alignment" not in found
@@ -42,11 +44,18 @@ def test_links_drawn_by_hand_give_an_alignment_error_rate(trained, test_file, an
     assert found["alignment"]["predicted"] == 9
     assert found["alignment_error_rate"] == found["alignment"]["error_rate"]
     records = regard.load(trained).align(*map(list, zip(*PAIRS, strict=True)))
-    gold = [{(len(record.query_tokens) - 1 - key, key) for key in range(len(record.key_tokens))} for record in records]
+    gold = [
+        {(len(record.query_tokens) - 1 - key, key) for key in range(len(record.key_tokens))}
+        for record in records
+    ]
     possible = sum(len(record.links() & links) for record, links in zip(records, gold, strict=True))
     sure = possible - ((0, 3) in records[2].links())
     assert found["alignment_error_rate"] == pytest.approx(1 - (sure + possible) / (9 + 8))
-    assert cli("evaluate", trained, test_file, "--links", tmp_path / "links").stdout.splitlines()[-1].startswith("AER ")
+    assert (
+        cli("evaluate", trained, test_file, "--links", tmp_path / "links")
+        .stdout.splitlines()[-1]
+        .startswith("AER ")
+    )
 
 
 def test_the_outputs_are_written_a_line_each(trained, test_file, answer, tmp_path):

@@ -25,7 +25,11 @@ def test_fit_tells_how_it_goes_and_how_to_try_it(corpus, config, place, cli):
     assert (ended.status, ended.stderr) == (0, "")
     lines = ended.stdout.splitlines()
     assert lines[0].startswith("190 training pairs, 10 for validation; 14 tokens, ")
-    assert [line.split("  ")[0] for line in lines if "validation bleu" in line][:3] == ["step 10", "step 20", "step 30"]
+    assert [line.split("  ")[0] for line in lines if "validation bleu" in line][:3] == [
+        "step 10",
+        "step 20",
+        "step 30",
+    ]
     assert lines[-2].startswith("all 30 steps are done: 30 steps, best validation bleu ")
     assert lines[-1] == "Try it:  regard predict 'my run' FILE     regard look 'my run' \"a text\""
     assert regard.load("my run").predict(["1 2"])
@@ -51,7 +55,9 @@ def test_with_json_stdout_is_one_object_and_progress_goes_to_stderr(corpus, conf
 
 
 def test_settings_of_the_command_line_count_more_than_those_of_the_recipe(corpus, config, place, cli):
-    ended = cli("fit", corpus, "--config", config, *SHORT, "--set", 'model.cell="lstm"', "--set", "model.width=8")
+    ended = cli(
+        "fit", corpus, "--config", config, *SHORT, "--set", 'model.cell="lstm"', "--set", "model.width=8"
+    )
     assert ended.status == 0
     recipe = tomllib.loads(Path("runs/digits/regard.toml").read_text())["recipe"]
     assert recipe["model"]["cell"] == "lstm"
@@ -69,7 +75,10 @@ def test_two_plain_files_and_a_validation_of_two_plain_files(pairs, config, plac
     assert cli("fit", *files, "--config", config, *SHORT).status == 0
     corpus = tomllib.loads(Path("runs/train/regard.toml").read_text())["corpus"]
     assert (corpus["training_pairs"], corpus["validation_pairs"]) == (150, 50)
-    assert corpus["validation_files"] == {"path": str(place / "valid.en"), "target_path": str(place / "valid.de")}
+    assert corpus["validation_files"] == {
+        "path": str(place / "valid.en"),
+        "target_path": str(place / "valid.de"),
+    }
 
 
 def test_columns_are_chosen_by_name_or_number_for_training_and_validation(pairs, config, place, cli):
@@ -78,8 +87,13 @@ def test_columns_are_chosen_by_name_or_number_for_training_and_validation(pairs,
     Path("b.csv").write_text(rows)
     names = ["--source-column", "forth", "--target-column", "back"]
     numbers = ["--source-column", "3", "--target-column", "1"]
-    assert cli("fit", "a.csv", "--valid", "a.csv", *names, "--config", config, *SHORT, "--out", "a").status == 0
-    assert cli("fit", "b.csv", "--valid", "b.csv", *numbers, "--config", config, *SHORT, "--out", "b").status == 0
+    assert (
+        cli("fit", "a.csv", "--valid", "a.csv", *names, "--config", config, *SHORT, "--out", "a").status == 0
+    )
+    assert (
+        cli("fit", "b.csv", "--valid", "b.csv", *numbers, "--config", config, *SHORT, "--out", "b").status
+        == 0
+    )
     assert Path("a/model.safetensors").read_bytes() == Path("b/model.safetensors").read_bytes()
 
 
@@ -104,7 +118,9 @@ def test_a_loss_that_is_not_a_number_has_status_1_and_one_line(corpus, config, p
     assert ended.stderr.count("\n") == 1
 
 
-def test_a_validation_of_1_mb_a_line_is_left_out_like_any_text_that_is_too_long(pairs, config, write_tsv, place, answer):
+def test_a_validation_of_1_mb_a_line_is_left_out_like_any_text_that_is_too_long(
+    pairs, config, write_tsv, place, answer
+):
     write_tsv(place / "v.tsv", [*pairs[:5], ("1 " * 500_000, "1")])
     write_tsv(place / "a.tsv", pairs)
     found = answer("fit", "a.tsv", "--valid", "v.tsv", "--config", config, *SHORT)

@@ -14,7 +14,7 @@ def test_the_alignment_is_drawn_in_the_terminal(trained, cli):
     assert (ended.status, ended.stderr) == (0, "")
     prediction = regard.load(trained).predict(["1 2 3"])[0]
     drawn = ended.stdout.split()
-    assert {*"1 2 3".split(), *prediction.text.split()} <= {*drawn}
+    assert {"1", "2", "3", *prediction.text.split()} <= {*drawn}
 
 
 def test_texts_come_from_the_command_line_or_from_stdin(trained, answer):
@@ -57,5 +57,7 @@ def test_saving_and_drawing_go_together(trained, cli, answer, tmp_path):
     ended = cli("look", trained, "1 2 3", "--save", tmp_path / "x.html", "--terminal")
     assert ended.stdout.count("\n") > 3
     assert ended.stdout.endswith(f"saved {tmp_path / 'x.html'}\n")
-    assert answer("look", trained, "1 2 3", "--save", tmp_path / "y.html")["saved"] == str(tmp_path / "y.html")
+    assert answer("look", trained, "1 2 3", "--save", tmp_path / "y.html")["saved"] == str(
+        tmp_path / "y.html"
+    )
     assert (tmp_path / "y.html").is_file()

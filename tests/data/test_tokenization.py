@@ -170,6 +170,16 @@ def test_the_name_of_a_special_token_in_a_text_is_text(kind, split):
             assert tokenizer.join(encoded.tokens) == text
 
 
+def test_a_subword_that_happens_to_be_a_special_token_is_unknown():
+    texts = [f"{letter}{SPECIAL_TOKENS[START]}" for letter in "abcdefgh"]
+    tokenizer = Tokenizer.train(texts, "bpe", vocabulary=40, split_punctuation=False)
+    assert START in tokenizer.backend.encode("a<s>b").ids
+    (encoded,) = tokenizer.encode(["a<s>b"])
+    assert (encoded.tokens, encoded.unknown) == (["▁", "a", "<s>", "b"], 1)
+    assert tokenizer.ids(["a<s>b"]) == [encoded.ids]
+    assert START not in encoded.ids
+
+
 @pytest.mark.parametrize("split", [True, False])
 def test_unknown_tokens_are_spelt_as_they_stand_in_the_text(split):
     assert spelt(trained("word", split), "A Quux rides") == ["▁A", "▁Quux", "▁rides"]

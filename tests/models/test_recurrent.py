@@ -262,6 +262,28 @@ def test_masks_are_drawn_once_a_sentence_however_long_it_gets(cell):
     assert all(torch.equal(state, after[0]) for state in after)
 
 
+@pytest.mark.parametrize("masks", ["state_masks", "layer_masks", "output_mask"])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_each_mask_of_the_decoder_hides_something(cell, masks):
+    model = made(cell=cell, decoder_layers=2, dropout=0.5, recurrent_dropout=0.5).eval()
+    source, target = texts()
+    encoded = model.encode(source, LENGTHS)
+    expected, _ = stepped(model, encoded, target)
+    masked = model.train().decoder.over(encoded)
+    steps = model.eval().decoder.over(encoded)
+    vars(steps)[masks] = vars(masked)[masks]
+    state = model.decoder.start(encoded)
+    for position, words in enumerate(target.T[:2]):
+        log_probabilities, _, state = model.step(steps, state, words)
+        assert not torch.allclose(log_probabilities, expected[:, position])
+
+
+def test_embeddings_start_at_unit_size():
+    model = RecurrentTranslator(RecurrentConfig(embedding=64, width=8), 500)
+    embedded = model.eval()._embed(model.source_embedding, torch.arange(500)[None])
+    assert embedded.square().mean().sqrt().item() == pytest.approx(1.0, abs=0.02)
+
+
 def test_a_feature_that_is_dropped_is_dropped_at_every_step_of_its_sentence():
     model = made(dropout=0.5, embedding_dropout=0.5).train()
     source, target = texts(steps=6)

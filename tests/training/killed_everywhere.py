@@ -1,6 +1,6 @@
-"""Kill a run before each of its file operations in turn, let it go on, and compare it with one that was not killed.
+"""Kill a run before each of its changes to files in turn, let it go on, and compare it with an unbroken one.
 
-A program of its own, run by test_resume.py: PyTorch is loaded once, and each attempt is a fork of this process.
+A program of its own, run by test_resume.py: PyTorch is loaded once, and each attempt is a fork.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,13 +22,13 @@ from regard.training.loop import make_optimizer
 from regard.training.recipe import Recipe
 from regard.training.run import RunFolder
 
-OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
+CHANGES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
 PAIRS = [(f"{i} {j}", f"{j} {i}") for i in range(6) for j in range(6)]
 RECIPE = Recipe().changed(
     {
         "data": {"tokenizer": "word"},
         "model": {"embedding": 4, "width": 4},
-        "training": {"steps": 5, "validate_every": 2, "batch_tokens": 64, "average": 2},
+        "training": {"steps": 4, "validate_every": 2, "batch_tokens": 64, "average": 2},
         "decoding": {"longest_extra": 1},
     }
 )
@@ -43,12 +45,12 @@ def load_everything(folder: Path) -> None:
     Board.open(folder, 0)
 
 
-def in_a_child(work) -> int:
-    """Do something in a fork of this process; 0 when it is done, else the signal that ended it or an exit status."""
+def in_a_child(work: Callable[..., Any], *arguments: Any) -> int:
+    """Do something in a fork of this process; 0 when done, else the signal that ended it or a status."""
     child = os.fork()
     if child == 0:
         try:
-            work()
+            work(*arguments)
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             os._exit(99)
@@ -58,12 +60,13 @@ def in_a_child(work) -> int:
 
 
 def train(out: Path, killed_at: int = 0) -> None:
-    """Train; where `killed_at` is given, only until so many operations on files below `out` are about to be done."""
+    """Train; where `killed_at` is given, until just before that change of the files below `out`."""
     count = 0
 
     def audit(event: str, arguments: tuple) -> None:
         nonlocal count
-        if event in OPERATIONS and str(arguments[0]).startswith(str(out)):
+        reads = event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if event in CHANGES and not reads and str(arguments[0]).startswith(str(out)):
             count += 1
             if count == killed_at:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -75,27 +78,23 @@ def train(out: Path, killed_at: int = 0) -> None:
 def main(folder: Path) -> None:
     load_everything(folder)
     whole = folder / "whole"
-    assert in_a_child(lambda: train(whole)) == 0
+    assert in_a_child(train, whole) == 0
     kills = starts = 0
-    while True:
-        out = folder / f"killed-{kills + 1}"
-        status = in_a_child(lambda: train(out, killed_at=kills + 1))
-        if status == 0:
-            break
-        assert status == -signal.SIGKILL, f"operation {kills + 1}: ended with {status}"
+    while (status := in_a_child(train, out := folder / f"killed-{kills + 1}", kills + 1)) != 0:
         kills += 1
+        assert status == -signal.SIGKILL, f"change {kills}: ended with {status}"
         if (out / "regard.toml").exists():
             RunFolder.open(out).tokenizer()
         else:
             starts += 1
             assert not out.exists() or not any(out.iterdir()) or part(out / "regard.toml").exists()
-        assert in_a_child(lambda: train(out)) == 0, f"killed at operation {kills}: does not go on"
+        assert in_a_child(train, out) == 0, f"killed at change {kills}: does not go on"
         compare(out, whole, kills)
-    print(f"killed at {kills} operations, {starts} before there was a run")
+    print(f"killed at {kills} changes, {starts} before there was a run")
 
 
 def compare(run: Path, whole: Path, kills: int) -> None:
-    where = f"killed at operation {kills}"
+    where = f"killed at change {kills}"
     weights = [(path / "model.safetensors").read_bytes() for path in (run, whole)]
     assert weights[0] == weights[1], f"{where}: the weights differ"
     assert files(run) == files(whole), f"{where}: the files are {files(run)}, not {files(whole)}"

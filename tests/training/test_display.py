@@ -85,7 +85,13 @@ def test_the_live_display_shows_loss_speed_score_and_time_left(monkeypatch):
     live.note("after")
     text = stream.getvalue()
     assert "a [bold] note with a " + "long " * 40 + "path\n" in text, "one line, to be copied whole"
-    for part in ("step 20 of 20", "loss 2.250", "12,345 tokens/s", "validation bleu 10.00 (best 12.00)", "0 s left"):
+    for part in (
+        "step 20 of 20",
+        "loss 2.250",
+        "12,345 tokens/s",
+        "validation bleu 10.00 (best 12.00)",
+        "0 s left",
+    ):
         assert part in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1, "the cursor comes back"
     assert text.endswith("after\n")

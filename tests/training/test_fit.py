@@ -32,7 +32,9 @@ def weights(run: Path) -> bytes:
 def test_the_same_pairs_give_the_same_model_wherever_they_are_from(pairs, corpus, short, tmp_path):
     (tmp_path / "src.txt").write_text("".join(f"{source}\n" for source, _ in pairs))
     (tmp_path / "tgt.txt").write_text("".join(f"{target}\n" for _, target in pairs))
-    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"source": s, "target": t}) + "\n" for s, t in pairs))
+    (tmp_path / "p.jsonl").write_text(
+        "".join(json.dumps({"source": s, "target": t}) + "\n" for s, t in pairs)
+    )
     with gzip.open(tmp_path / "p.tsv.gz", "wb") as file:
         file.write(corpus.read_bytes())
     sources = [
@@ -91,7 +93,9 @@ def test_what_is_set_aside_for_validation_is_not_trained_on(pairs, short, tmp_pa
     assert (counts("fifty"), counts("usual"), counts("given")) == ((150, 50), (190, 10), (200, 7))
 
 
-def test_without_a_folder_a_run_goes_to_runs_and_the_name_of_the_file(pairs, corpus, short, tmp_path, monkeypatch):
+def test_without_a_folder_a_run_goes_to_runs_and_the_name_of_the_file(
+    pairs, corpus, short, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     regard.fit(pairs, recipe=short)
     regard.fit(corpus, recipe=short)
@@ -124,32 +128,40 @@ def test_empty_and_too_long_pairs_are_left_out_counted_and_told(pairs, short, tm
 def test_a_corpus_of_too_long_pairs_is_an_error_and_nothing_is_written(role, pairs, corpus, short, tmp_path):
     long = [(f"{n} {n} {n} {n} {n}", "1") for n in range(10)]
     given = (long, pairs) if role == "training" else (pairs, long)
-    with pytest.raises(CorpusError, match=r"every pair has a side of more than 4 tokens; raise data\.longest"):
+    with pytest.raises(
+        CorpusError, match=r"every pair has a side of more than 4 tokens; raise data\.longest"
+    ):
         regard.fit(
             given[0], valid=given[1], recipe=short.changed({"data": {"longest": 4}}), out=tmp_path / "run"
         )
     assert not (tmp_path / "run").exists()
 
 
-def test_a_validation_file_in_another_format_is_an_error_and_nothing_is_written(corpus, pairs, short, tmp_path):
+def test_a_validation_file_in_another_format_is_an_error_and_nothing_is_written(
+    corpus, pairs, short, tmp_path
+):
     other = tmp_path / "valid.csv"
     other.write_text("1 2,2 1\n")
-    with pytest.raises(CorpusError, match="the validation file's format is csv, but .* is tsv"):
+    with pytest.raises(CorpusError, match=r"the validation file's format is csv, but .* is tsv"):
         regard.fit(corpus, valid=other, recipe=short, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     regard.fit(corpus, valid=from_pairs(pairs[:3]), recipe=short, out=tmp_path / "run")
 
 
-def test_a_tokenizer_of_bleu_that_is_not_installed_is_told_before_anything_is_done(pairs, tmp_path, monkeypatch):
+def test_a_tokenizer_of_bleu_that_is_not_installed_is_told_before_anything_is_done(
+    pairs, tmp_path, monkeypatch
+):
     def missing(*_, **__):
-        raise RuntimeError("\nJapanese tokenization requires extra dependencies.\n    pip install sacrebleu[ja]")
+        raise RuntimeError(
+            "\nJapanese tokenization requires extra dependencies.\n    pip install sacrebleu[ja]"
+        )
 
     monkeypatch.setattr("regard.training.validation.bleu", missing)
     with pytest.raises(RecipeError) as error:
         regard.fit(pairs, out=tmp_path / "run")
     assert str(error.value) == (
-        "evaluation.bleu_tokenizer '13a' does not work here: Japanese tokenization requires extra dependencies. "
-        "pip install sacrebleu[ja]"
+        "evaluation.bleu_tokenizer '13a' does not work here: Japanese tokenization requires extra "
+        "dependencies. pip install sacrebleu[ja]"
     )
     assert not (tmp_path / "run").exists()
 

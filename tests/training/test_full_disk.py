@@ -1,4 +1,4 @@
-"""A full disk stops the work with one sentence, loses nothing already saved, and the run goes on when there is room."""
+"""A full disk loses nothing already saved; the run stops with a sentence, and goes on when there is room."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def test_at_whatever_write_the_disk_is_full_nothing_saved_is_lost(disk, pairs, r
         with pytest.raises(TrainingError) as error:
             regard.fit(pairs, recipe=recipe, out=run)
         assert str(error.value).startswith(f"{run}{os.sep}")
-        assert "cannot be written: No space left on device. What was saved before is whole" in str(error.value)
+        assert "cannot be written: No space left on device. What was saved before is whole" in str(
+            error.value
+        )
         assert not [path for path in run.rglob("*") if path.name.endswith(".part")], writes[room]
         started = (run / "regard.toml").exists()
         kept = last_checkpoint(RunFolder.open(run)) if started else None

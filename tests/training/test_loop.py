@@ -54,7 +54,9 @@ def test_the_gradient_is_clipped_to_its_largest_norm(pairs, recipe, tmp_path, mo
     norms = []
 
     def spy(optimizer, *_, **__):
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
         norms.append(torch.stack([gradient.norm() for gradient in gradients]).norm().item())
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spy)
@@ -74,7 +76,10 @@ def test_the_optimizer_is_adamw_with_the_settings_of_the_recipe(recipe):
 
 
 def test_the_mean_of_weights_is_taken_name_by_name():
-    states = [{"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(3.0)}, {"a": torch.zeros(2), "b": torch.tensor(5.0)}]
+    states = [
+        {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(3.0)},
+        {"a": torch.zeros(2), "b": torch.tensor(5.0)},
+    ]
     assert same(mean_weights(states), {"a": torch.tensor([0.5, 1.0]), "b": torch.tensor(4.0)})
 
 
@@ -86,7 +91,9 @@ def test_the_best_weights_are_averaged(pairs, recipe, tmp_path, scores, listener
     assert not (tmp_path / "run/checkpoints/best-20.safetensors").exists()
 
 
-def test_the_best_weights_alone_are_taken_where_their_mean_is_worse(pairs, recipe, tmp_path, scores, listener):
+def test_the_best_weights_alone_are_taken_where_their_mean_is_worse(
+    pairs, recipe, tmp_path, scores, listener
+):
     scores(5.0, 7.0, 6.0, 6.9)
     regard.fit(pairs, recipe=recipe, out=tmp_path / "run", reporter=(heard := listener()))
     assert same(weights_of(tmp_path / "run"), *best_of(tmp_path / "run", 20))
@@ -106,7 +113,9 @@ def test_training_stops_when_patience_is_over(pairs, recipe, tmp_path, scores, l
     changed = recipe.changed({"training": {"steps": 100, "patience": 2}})
     regard.fit(pairs, recipe=changed, out=tmp_path / "run", reporter=(heard := listener()))
     assert heard.steps[-1] == 40
-    assert heard.notes[-1].startswith("2 validations brought no better score: 40 steps, best validation bleu 6.00")
+    assert heard.notes[-1].startswith(
+        "2 validations brought no better score: 40 steps, best validation bleu 6.00"
+    )
 
 
 def test_a_better_score_restores_patience(pairs, recipe, tmp_path, scores, listener):
@@ -116,7 +125,9 @@ def test_a_better_score_restores_patience(pairs, recipe, tmp_path, scores, liste
     assert heard.steps[-1] == 50
 
 
-def test_the_clock_stops_a_run_which_is_validated_once_more_where_it_ends(pairs, recipe, tmp_path, listener, lines_of):
+def test_the_clock_stops_a_run_which_is_validated_once_more_where_it_ends(
+    pairs, recipe, tmp_path, listener, lines_of
+):
     limit = {"minutes": 0.4 / 60, "steps": 10**6, "validate_every": 10**6, "decay": "constant"}
     changed = recipe.changed({"training": limit})
     regard.fit(pairs, recipe=changed, out=tmp_path / "run", reporter=(heard := listener()))
@@ -154,11 +165,13 @@ def spoil(monkeypatch, at, value=math.nan):
 def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint(
     value, unbroken, pairs, recipe, tmp_path, monkeypatch, listener, lines_of
 ):
-    run = tmp_path / "run"
+    run, heard = tmp_path / "run", listener()
     with monkeypatch.context() as spoilt:
         spoil(spoilt, 17, value)
-        with pytest.raises(TrainingError, match=r"^the loss of step 17 is not a number \(loss (nan|inf), grad") as error:
-            regard.fit(pairs, recipe=recipe, out=run, reporter=(heard := listener()))
+        with pytest.raises(
+            TrainingError, match=r"^the loss of step 17 is not a number \(loss (nan|inf), grad"
+        ) as error:
+            regard.fit(pairs, recipe=recipe, out=run, reporter=heard)
     assert f"The last good checkpoint is {run / 'checkpoints' / 'step-10'}." in str(error.value)
     assert heard.closed == 1
     assert lines_of(run) == [line for line in lines_of(unbroken) if line["step"] <= 16]
@@ -168,7 +181,9 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint
 
 def test_a_rate_that_is_far_too_high_is_told_at_the_step_that_shows_it(pairs, recipe, tmp_path):
     changed = recipe.changed({"training": {"learning_rate": 1e30}})
-    with pytest.raises(TrainingError, match=r"^the loss of step 2 is not a number .*No checkpoint had been written yet"):
+    with pytest.raises(
+        TrainingError, match=r"^the loss of step 2 is not a number .*No checkpoint had been written yet"
+    ):
         regard.fit(pairs, recipe=changed, out=tmp_path / "run")
     assert not (tmp_path / "run/model.safetensors").exists()
 
@@ -189,6 +204,10 @@ def test_weights_that_are_not_numbers_never_replace_a_good_checkpoint(pairs, rec
     with pytest.MonkeyPatch.context() as patch, pytest.raises(TrainingError) as error:
         patch.setattr(loop, "batch_loss", remember)
         regard.fit(pairs, recipe=recipe, out=run, reporter=listener({20: ruin}))
-    assert str(error.value).startswith("the weights after step 20 are not finite numbers. The last good checkpoint is ")
+    assert str(error.value).startswith(
+        "the weights after step 20 are not finite numbers. The last good checkpoint is "
+    )
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"step-10", "best-10.safetensors"}
-    assert regard.fit(pairs, out=run, resume=True).predict(["1 2"])[0].text == load(run).predict(["1 2"])[0].text
+    assert (
+        regard.fit(pairs, out=run, resume=True).predict(["1 2"])[0].text == load(run).predict(["1 2"])[0].text
+    )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from regard.data.tokenization import PAD
@@ -13,17 +16,24 @@ from regard.training.losses import blocked_cross_entropy, smoothed_cross_entropy
 SMOOTHINGS = (0.0, 0.1, 0.7)
 
 
-def example(rows: int = 37, features: int = 5, vocabulary: int = 11, dtype=torch.float64, seed: int = 0):
+Leaves = tuple[Tensor, Tensor, Tensor]
+
+
+def example(
+    rows: int = 37, features: int = 5, vocabulary: int = 11, dtype: torch.dtype = torch.float64
+) -> tuple[Leaves, Tensor]:
     """Features, projection and wanted tokens, about a third of them padding."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     sizes = ((rows, features), (vocabulary, features), (vocabulary,))
-    leaves = [torch.randn(size, generator=generator, dtype=torch.float64).to(dtype) for size in sizes]
+    a, b, c = (torch.randn(size, generator=generator, dtype=torch.float64).to(dtype) for size in sizes)
     wanted = torch.randint(1, vocabulary, (rows,), generator=generator)
     wanted[torch.rand(rows, generator=generator) < 0.3] = PAD
-    return [leaf.requires_grad_() for leaf in leaves], wanted
+    return (a.requires_grad_(), b.requires_grad_(), c.requires_grad_()), wanted
 
 
-def value_and_gradients(loss, leaves, wanted, smoothing, scale=1.0):
+def value_and_gradients(
+    loss: Callable[..., Tensor], leaves: Leaves, wanted: Tensor, smoothing: float, scale: float = 1.0
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     total = loss(*leaves, wanted, smoothing)
     return total, torch.autograd.grad(total * scale, leaves)
 
@@ -69,7 +79,7 @@ def test_the_loss_in_blocks_is_that_of_torch_with_its_gradients(smoothing, rows)
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 def test_the_gradients_are_those_of_finite_differences(smoothing):
     leaves, wanted = example(rows=9, features=3, vocabulary=5)
-    assert torch.autograd.gradcheck(lambda *given: blocked_cross_entropy(*given, wanted, smoothing), leaves)
+    assert torch.autograd.gradcheck(lambda a, b, c: blocked_cross_entropy(a, b, c, wanted, smoothing), leaves)
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
@@ -77,7 +87,7 @@ def test_padding_counts_nothing_and_gets_no_gradient(smoothing):
     leaves, wanted = example()
     real = wanted != PAD
     total, gradients = value_and_gradients(blocked_cross_entropy, leaves, wanted, smoothing)
-    alone = [leaves[0][real].detach().requires_grad_(), *leaves[1:]]
+    alone = (leaves[0][real].detach().requires_grad_(), leaves[1], leaves[2])
     same, expected = value_and_gradients(blocked_cross_entropy, alone, wanted[real], smoothing)
     torch.testing.assert_close(total, same)
     assert (gradients[0][~real] == 0).all()
@@ -103,8 +113,8 @@ def test_smoothing_takes_from_the_wanted_word_what_it_gives_to_all():
 @pytest.mark.usefixtures("small_blocks")
 def test_huge_logits_give_a_finite_loss():
     leaves, wanted = example(dtype=torch.float32)
-    large = [(leaf.detach() * 1e4).requires_grad_() for leaf in leaves]
-    total, gradients = value_and_gradients(blocked_cross_entropy, large, wanted, 0.1)
+    a, b, c = ((leaf.detach() * 1e4).requires_grad_() for leaf in leaves)
+    total, gradients = value_and_gradients(blocked_cross_entropy, (a, b, c), wanted, 0.1)
     assert total.isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients)
 
@@ -125,7 +135,7 @@ def test_the_loss_in_bfloat16_is_close_and_its_gradients_have_the_types_of_the_w
 
 def test_features_in_bfloat16_get_gradients_in_bfloat16():
     (features, weight, bias), wanted = example(dtype=torch.float32)
-    leaves = [features.detach().bfloat16().requires_grad_(), weight, bias]
+    leaves = (features.detach().bfloat16().requires_grad_(), weight, bias)
     with torch.autocast("cpu", torch.bfloat16):
         _, gradients = value_and_gradients(blocked_cross_entropy, leaves, wanted, 0.1)
     assert [gradient.dtype for gradient in gradients] == [torch.bfloat16, torch.float32, torch.float32]

@@ -26,7 +26,8 @@ def events_of(run):
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
     return {
-        name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]
+        name: [(event.step, event.value) for event in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
     }
 
 
@@ -50,11 +51,22 @@ def test_each_step_and_each_validation_has_a_line(unbroken):
 def test_tensorboard_sees_every_tenth_step_and_every_validation(unbroken):
     events = events_of(unbroken)
     lines = written(unbroken)
-    losses = [(line["step"], pytest.approx(line["loss"])) for line in lines if line.get("loss") and line["step"] % 10 == 0]
+    losses = [
+        (line["step"], pytest.approx(line["loss"]))
+        for line in lines
+        if line.get("loss") and line["step"] % 10 == 0
+    ]
     scores = [(line["step"], pytest.approx(line["validation_bleu"])) for line in lines if "seconds" in line]
     assert events["loss"] == losses
     assert events["validation_bleu"] == scores
-    assert set(events) == {"loss", "learning_rate", "tokens", "tokens_per_second", "validation_bleu", "seconds"}
+    assert set(events) == {
+        "loss",
+        "learning_rate",
+        "tokens",
+        "tokens_per_second",
+        "validation_bleu",
+        "seconds",
+    }
 
 
 @pytest.mark.filterwarnings("default")
@@ -77,7 +89,11 @@ def test_without_tensorboard_there_are_lines_only(pairs, recipe, tmp_path, monke
 
 def test_lines_of_steps_that_are_made_again_are_taken_out_also_a_torn_one(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    whole = ['{"step": 1, "loss": 2.0}\n', '{"step": 2, "loss": 1.0}\n', '{"step": 2, "validation_bleu": 3.0}\n']
+    whole = [
+        '{"step": 1, "loss": 2.0}\n',
+        '{"step": 2, "loss": 1.0}\n',
+        '{"step": 2, "validation_bleu": 3.0}\n',
+    ]
     path.write_bytes("".join(whole).encode() + b'{"step": 3, "loss": 1.0}\n"\xff\n[1]\n{"st')
     metrics = Metrics(tmp_path, path, 2)
     assert path.read_text() == "".join(whole)
@@ -88,7 +104,9 @@ def test_lines_of_steps_that_are_made_again_are_taken_out_also_a_torn_one(tmp_pa
 
 def test_lines_reach_the_disk_with_the_checkpoint_not_before(pairs, recipe, tmp_path, listener):
     run, seen = tmp_path / "run", {}
-    deeds = {step: lambda step=step: seen.update({step: (run / "metrics.jsonl").exists()}) for step in (9, 11)}
+    deeds = {
+        step: lambda step=step: seen.update({step: (run / "metrics.jsonl").exists()}) for step in (9, 11)
+    }
     regard.fit(pairs, recipe=recipe, out=run, reporter=listener(deeds))
     assert seen == {9: False, 11: True}
 

@@ -18,7 +18,10 @@ from regard.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(
-    [*(ROOT / "configs").glob("*.toml"), *Path(str(resources.files("regard.training") / "recipes")).glob("*.toml")]
+    [
+        *(ROOT / "configs").glob("*.toml"),
+        *Path(str(resources.files("regard.training") / "recipes")).glob("*.toml"),
+    ]
 )
 
 
@@ -62,7 +65,9 @@ def test_every_setting_survives_being_written_as_toml():
     feeding=st.booleans(),
     metric=st.sampled_from(["bleu", "chrf", "exact_match"]),
 )
-def test_settings_within_their_ranges_survive_being_written(width, dropout, rate, betas, seed, feeding, metric):
+def test_settings_within_their_ranges_survive_being_written(
+    width, dropout, rate, betas, seed, feeding, metric
+):
     tables = {
         "model": {"width": 2 * width, "dropout": dropout, "input_feeding": feeding},
         "training": {"learning_rate": rate, "betas": list(betas), "seed": seed},
@@ -78,16 +83,18 @@ def test_settings_within_their_ranges_survive_being_written(width, dropout, rate
     [
         (
             {"modle": {}},
-            "[modle] is not a table of a recipe. Did you mean model? Known: data, decoding, evaluation, model, training.",
+            "[modle] is not a table of a recipe. Did you mean model? "
+            "Known: data, decoding, evaluation, model, training.",
         ),
         (
             {"model": {"widht": 1}},
-            "model.widht is not a setting. Did you mean width? Known: attention, cell, decoder_layers, dropout, "
-            "embedding, embedding_dropout, encoder_layers, input_feeding, recurrent_dropout, tied, width.",
+            "model.widht is not a setting. Did you mean width? Known: attention, cell, decoder_layers, "
+            "dropout, embedding, embedding_dropout, encoder_layers, input_feeding, recurrent_dropout, tied, width.",
         ),
         (
             {"decoding": {"zzz": 1}},
-            "decoding.zzz is not a setting. Known: beam, length_penalty, longest_extra, longest_ratio, replace_unknown.",
+            "decoding.zzz is not a setting. "
+            "Known: beam, length_penalty, longest_extra, longest_ratio, replace_unknown.",
         ),
         ({"model": {"width": {"a": 1}}}, "model.width is a whole number; got {'a': 1}."),
         ({"model": 3}, "model is a table: write [model] and its settings below it."),
@@ -175,7 +182,9 @@ def test_a_value_out_of_its_range_is_an_error_that_names_the_range(table, key, v
         ("training.steps=10_000", "training", "steps", 10_000),
     ],
 )
-def test_a_setting_on_the_command_line_is_written_as_in_toml_quotes_are_optional(assignment, table, key, value):
+def test_a_setting_on_the_command_line_is_written_as_in_toml_quotes_are_optional(
+    assignment, table, key, value
+):
     found = getattr(getattr(Recipe().with_settings([assignment]), table), key)
     assert found == value
     assert type(found) is type(value)
@@ -187,7 +196,9 @@ def test_of_two_assignments_the_later_one_counts():
 
 @pytest.mark.parametrize("assignment", ["model.width", "width=3", "=3", ".=3", "model.=3", "", "model=3"])
 def test_an_assignment_without_table_key_and_value_is_an_error_that_shows_how(assignment):
-    with pytest.raises(RecipeError, match=r"is not a setting. Write it as table\.key=value: model\.width=256\."):
+    with pytest.raises(
+        RecipeError, match=r"is not a setting. Write it as table\.key=value: model\.width=256\."
+    ):
         Recipe().with_settings([assignment])
 
 

@@ -31,7 +31,7 @@ def half_written(run: Path) -> list[str]:
 
 
 def equal(one: Path, other: Path, lines_of) -> bool:
-    """Whether two runs computed the same: each loss and score to the last digit, each weight to the last bit."""
+    """Whether two runs computed the same: losses and scores to the last digit, weights to the last bit."""
     return (
         lines_of(one) == lines_of(other)
         and (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
@@ -54,7 +54,7 @@ def test_a_run_stopped_by_ctrl_c_after_any_step_goes_on_bit_for_bit(
         with pytest.raises(Interrupted) as error:
             regard.fit(pairs, recipe=recipe, out=run, resume=number > 0, reporter=heard)
         assert str(error.value) == (
-            f"stopped at step {step}, which is saved. Go on with: regard fit --resume {run}"
+            f"stopped at step {step}, which is saved. Go on with: regard.fit(pairs, out='{run}', resume=True)"
         )
         assert last_checkpoint(RunFolder.open(run)) == run / "checkpoints" / f"step-{step}"
         assert heard.closed == 1
@@ -72,7 +72,7 @@ def test_a_second_ctrl_c_stops_at_once_and_the_run_goes_on_from_what_is_saved(
         press_ctrl_c()
         press_ctrl_c()
 
-    with pytest.raises(Interrupted, match=r"^stopped at once\. Go on from what is saved with: regard fit --resume "):
+    with pytest.raises(Interrupted, match=r"^stopped at once\. Go on from what is saved with: regard\.fit\("):
         regard.fit(pairs, recipe=recipe, out=run, reporter=listener({17: press_twice}))
     assert last_checkpoint(RunFolder.open(run)) == run / "checkpoints" / "step-10"
     regard.fit(pairs, out=run, resume=True)
@@ -100,8 +100,8 @@ def test_a_run_in_another_thread_trains_without_signals(unbroken, pairs, recipe,
     assert equal(run, unbroken, lines_of)
 
 
-def test_a_run_killed_before_any_of_its_file_operations_goes_on_bit_for_bit(tmp_path, environment):
-    """One process that loads PyTorch once and forks: each child is killed at another operation, then resumed."""
+def test_a_run_killed_before_any_of_its_changes_to_files_goes_on_bit_for_bit(tmp_path, environment):
+    """One process loads PyTorch once and forks; each child is killed at another change, then resumed."""
     if not hasattr(os, "fork"):
         pytest.skip("needs fork, which this system does not have")
     ended = subprocess.run(
@@ -112,13 +112,15 @@ def test_a_run_killed_before_any_of_its_file_operations_goes_on_bit_for_bit(tmp_
         timeout=300,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    counted = re.fullmatch(r"killed at (\d+) operations, (\d+) before there was a run\n", ended.stdout)
+    counted = re.fullmatch(r"killed at (\d+) changes, (\d+) before there was a run\n", ended.stdout)
     assert counted, ended.stdout
     assert int(counted[1]) > 30
     assert int(counted[2]) < int(counted[1]) / 3
 
 
-def test_a_run_from_files_goes_on_by_its_folder_alone(corpus, recipe, tmp_path, listener, lines_of, monkeypatch):
+def test_a_run_from_files_goes_on_by_its_folder_alone(
+    corpus, recipe, tmp_path, listener, lines_of, monkeypatch
+):
     monkeypatch.chdir(corpus.parent)
     regard.fit(corpus.name, valid=corpus.name, recipe=recipe, out=tmp_path / "whole")
     with pytest.raises(Interrupted):
@@ -146,7 +148,9 @@ def stopped(corpus, recipe, tmp_path, listener):
 def test_a_run_whose_file_has_changed_does_not_go_on(stopped):
     run, path = stopped
     path.write_text(path.read_text().replace("1", "2", 1))
-    with pytest.raises(RunError, match=r"the (training|validation) pairs are not those the run was started with"):
+    with pytest.raises(
+        RunError, match=r"the (training|validation) pairs are not those the run was started with"
+    ):
         resume(run)
 
 

@@ -154,7 +154,9 @@ def test_the_command_to_go_on_can_be_pasted_into_a_shell():
 
 
 def test_nothing_is_ever_written_over(run, tmp_path, pairs):
-    with pytest.raises(RunError, match=r"there is a run already\. Choose another --out, or go on with: regard fit --re"):
+    with pytest.raises(
+        RunError, match=r"there is a run already\. Choose another --out, or go on with: regard fit --re"
+    ):
         regard.fit(pairs, out=run)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("mine")

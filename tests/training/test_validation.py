@@ -34,7 +34,9 @@ def test_a_model_that_says_the_references_has_full_marks(model, pairs):
 
 
 def test_scores_read_as_text_and_as_json(model, pairs):
-    found = evaluate(model, from_pairs(pairs[:20]), links=[(backwards(len(s.split())), set()) for s, _ in pairs[:20]])
+    found = evaluate(
+        model, from_pairs(pairs[:20]), links=[(backwards(len(s.split())), set()) for s, _ in pairs[:20]]
+    )
     lines = str(found).splitlines()
     assert [line.split(" ")[0] for line in lines] == ["20", "BLEU", "chrF2", "exact", "AER"]
     values = json.loads(json.dumps(found.to_dict(), allow_nan=False))

@@ -20,9 +20,7 @@ def predict(
     ],
     file: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="FILE", help="Texts, a line each; stdin where left out.", show_default=False
-        ),
+        typer.Argument(metavar="FILE", help="Texts, a line each; stdin where left out.", show_default=False),
     ] = None,
     beam: Annotated[
         int | None, typer.Option(help="Hypotheses kept at each step; 1 is greedy.", min=1)

@@ -13,7 +13,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from regard.nn.precision import wide
 from regard.nn.shared import Shared
 
 Score = Callable[[Tensor], Tensor]
@@ -132,6 +131,7 @@ class SentenceAttention:
         self.projected = score.project(self.keys) if projected is None else projected
         self.scores, self.values = score.over(self.projected), Shared(self.keys.transpose(1, 2))
         empty = ~key_mask.any(dim=1, keepdim=True)
+        # in float32, which widens the narrower scores that it is added to
         self.bias = torch.zeros(key_mask.shape).masked_fill_(~key_mask & ~empty, float("-inf"))
         self.empty = empty if empty.any() else None
 
@@ -145,7 +145,7 @@ class SentenceAttention:
             the context (R, D), and the weights (R, K) in float32 or wider.
         """
         query = query.unflatten(0, (len(self.bias), -1))
-        weights = torch.softmax(wide(self.scores(query)) + self.bias[:, None], dim=-1)
+        weights = torch.softmax(self.scores(query) + self.bias[:, None], dim=-1)
         if self.empty is not None:
             weights = weights.masked_fill(self.empty[:, None], 0.0)
         return self.values(weights).flatten(0, 1), weights.flatten(0, 1)

@@ -21,7 +21,7 @@ from regard.training.material import Material
 from regard.training.memory import keep_freed_memory
 from regard.training.origin import PairFiles, Pairs, default_folder, files_of, read, recorded_files
 from regard.training.recipe import Recipe
-from regard.training.run import RunFolder, check_free, how_to_resume, model_of, named_weights
+from regard.training.run import RunFolder, check_free, model_of, named_weights
 from regard.training.validation import check_bleu_tokenizer, validation_score
 
 
@@ -72,9 +72,7 @@ def fit(
     try:
         return _train(run, material, reporter or Silent())
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"stopped at once. Go on from what is saved with: {how_to_resume(folder)}"
-        ) from None
+        raise Interrupted(f"stopped at once. Go on from what is saved with: {run.how_to_go_on}") from None
 
 
 def resume(folder: str | os.PathLike[str], *, reporter: Reporter | None = None) -> Model:

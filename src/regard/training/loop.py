@@ -28,7 +28,7 @@ from regard.training.interruption import graceful_stop
 from regard.training.losses import blocked_cross_entropy
 from regard.training.metrics import Metrics
 from regard.training.recipe import TrainingSettings
-from regard.training.run import RunFolder, fill, how_to_resume, named_weights
+from regard.training.run import RunFolder, fill, named_weights
 from regard.training.schedules import learning_rate
 
 
@@ -100,7 +100,7 @@ class Training:
                     if wish.stop:
                         raise Interrupted(
                             f"stopped at step {self.progress.step:,}, which is saved. "
-                            f"Go on with: {how_to_resume(self.run.path)}"
+                            f"Go on with: {self.run.how_to_go_on}"
                         )
             self._take_best()
         finally:

@@ -120,6 +120,13 @@ class RunFolder:
         """Whether training has ended."""
         return self.weights.exists()
 
+    @property
+    def how_to_go_on(self) -> str:
+        """What goes on with the run: a command, or a call where it was started from pairs in memory."""
+        if "training_files" in self.about.get("corpus", {}):
+            return how_to_resume(self.path)
+        return f"regard.fit(pairs, out={str(self.path)!r}, resume=True)"
+
     def tokenizer(self) -> Tokenizer:
         """The vocabulary of source and target."""
         return Tokenizer.load(self.path / "tokenizer.json")
@@ -136,7 +143,7 @@ class RunFolder:
         """
         tokenizer = self.tokenizer()
         if not self.finished:
-            raise RunError(f"{self.path}: training has not ended. Go on with: {how_to_resume(self.path)}")
+            raise RunError(f"{self.path}: training has not ended. Go on with: {self.how_to_go_on}")
         network = self.network(tokenizer)
         load_weights(network, self.weights)
         return model_of(network.eval(), tokenizer, self.recipe, self.path.name)
