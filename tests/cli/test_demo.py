@@ -44,7 +44,7 @@ def test_without_json_it_draws_and_tells(cli):
     assert (ended.status, ended.stderr) == (0, "")
     assert "held-out dates read exactly right" in ended.stdout
     assert "AER " in ended.stdout
-    assert "regard predict here" in ended.stdout
+    assert "regard look here" in ended.stdout
     assert "seed = 2\n" in Path("here/regard.toml").read_text()
 
 
