@@ -102,6 +102,11 @@ def test_missing_folders_above_the_run_are_made(corpus, config, place, cli):
     assert Path("neue/Läufe/erster/model.safetensors").is_file()
 
 
+def test_the_run_may_go_to_the_empty_folder_one_is_in(corpus, config, place, cli):
+    assert cli("fit", corpus, "--config", config, *SHORT, "--out", ".").status == 0
+    assert cli("predict", ".", stdin="1 2\n").status == 0
+
+
 def test_empty_and_too_long_pairs_are_counted(pairs, config, write_tsv, place, cli, answer):
     write_tsv(place / "a.tsv", [*pairs, ("", "1"), ("1", ""), ("8 " * 300, "8"), ("9", "9 " * 300)])
     found = answer("fit", "a.tsv", "--config", config, *SHORT, "--out", "a")

@@ -88,7 +88,8 @@ def test_settings_within_their_ranges_survive_being_written(
         ),
         (
             {"model": {"widht": 1}},
-            "model.widht is not a setting. Did you mean width? Known: attention, cell, decoder_layers, dropout, "
+            "model.widht is not a setting. Did you mean width? "
+            "Known: attention, cell, decoder_layers, dropout, "
             "embedding, embedding_dropout, encoder_layers, input_feeding, recurrent_dropout, tied, width.",
         ),
         (

@@ -170,6 +170,14 @@ def test_a_run_from_memory_says_how_it_goes_on(pairs, recipe, tmp_path, listener
         regard.fit(pairs[:-1], out=tmp_path / "run", resume=True)
 
 
+def test_a_run_with_its_validation_from_memory_says_so_too(corpus, pairs, recipe, tmp_path, listener):
+    given = {"valid": pairs[:9], "recipe": recipe, "out": tmp_path / "run"}
+    with pytest.raises(Interrupted, match=r"Go on with: regard\.fit\(pairs, out='.*', resume=True\)$"):
+        regard.fit(corpus, **given, reporter=listener({2: press_ctrl_c}))
+    with pytest.raises(RunError, match="started from pairs in memory"):
+        resume(tmp_path / "run")
+
+
 def test_a_run_that_has_ended_has_nothing_to_resume(trained):
     with pytest.raises(RunError, match="training has ended; there is nothing to resume"):
         resume(trained)

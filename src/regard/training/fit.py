@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from regard.training.files import write_tensors
 from regard.training.loop import Training
 from regard.training.material import Material
 from regard.training.memory import keep_freed_memory
-from regard.training.origin import PairFiles, Pairs, default_folder, files_of, read, recorded_files
+from regard.training.origin import Pairs, default_folder, read, recorded, recorded_files
 from regard.training.recipe import Recipe
 from regard.training.run import RunFolder, check_free, model_of, named_weights
 from regard.training.validation import check_bleu_tokenizer, validation_score
@@ -57,18 +58,19 @@ def fit(
         Interrupted: Ctrl-C; everything is saved.
     """
     folder = Path(out) if out is not None else default_folder(pairs)
-    if resume:
-        run = RunFolder.open(folder)
-        training, validation = _corpora(pairs, valid, run.recipe)
-        _require_same(run, training, validation)
-        material = Material.of(training, validation, run.tokenizer(), run.recipe.data.longest)
-    else:
+    run = RunFolder.open(folder) if resume else None
+    if run is None:
         check_free(folder)
-        settings = _recipe(recipe)
-        training, validation = _corpora(pairs, valid, settings)
+    settings = _recipe(recipe) if run is None else run.recipe
+    check_bleu_tokenizer(settings.evaluation.bleu_tokenizer)
+    training, validation = _corpora(pairs, valid, settings)
+    if run is None:
         tokenizer = _vocabulary(training, settings)
-        material = Material.of(training, validation, tokenizer, settings.data.longest)
-        run = _started(folder, settings, material, files_of(pairs), files_of(valid))
+    else:
+        _require_same(run, training, validation)
+        tokenizer = run.tokenizer()
+    material = Material.of(training, validation, tokenizer, settings.data.longest)
+    run = run or _started(folder, settings, material, recorded(pairs, valid))
     try:
         return _train(run, material, reporter or Silent())
     except KeyboardInterrupt:
@@ -140,11 +142,8 @@ def _train(run: RunFolder, material: Material, reporter: Reporter) -> Model:
 
 def _recipe(recipe: Recipe | str | os.PathLike[str] | None) -> Recipe:
     if recipe is None:
-        recipe = Recipe()
-    elif not isinstance(recipe, Recipe):
-        recipe = Recipe.load(os.fspath(recipe))
-    check_bleu_tokenizer(recipe.evaluation.bleu_tokenizer)
-    return recipe
+        return Recipe()
+    return recipe if isinstance(recipe, Recipe) else Recipe.load(os.fspath(recipe))
 
 
 def _vocabulary(training: Corpus, recipe: Recipe) -> Tokenizer:
@@ -156,24 +155,17 @@ def _vocabulary(training: Corpus, recipe: Recipe) -> Tokenizer:
     )
 
 
-def _started(
-    folder: Path, recipe: Recipe, material: Material, training: PairFiles | None, validation: PairFiles | None
-) -> RunFolder:
+def _started(folder: Path, recipe: Recipe, material: Material, files: Mapping[str, Any]) -> RunFolder:
     """Choose what the recipe leaves open, and make the folder."""
     batches = Batches(
         material.training.sources, material.training.targets, tokens=recipe.training.batch_tokens
     )
     chosen = completed(recipe, len(material.tokenizer), len(batches.epoch(0)))
-    about: dict[str, Any] = {"skipped_empty": material.empty, "skipped_too_long": material.too_long}
-    for role, files, pairs in (
-        ("training", training, material.training),
-        ("validation", validation, material.validation),
-    ):
+    about = {"skipped_empty": material.empty, "skipped_too_long": material.too_long, **files}
+    for role, pairs in (("training", material.training), ("validation", material.validation)):
         about[role] = pairs.corpus.name
         about[f"{role}_digest"] = pairs.corpus.digest()
         about[f"{role}_pairs"] = len(pairs.kept)
-        if files is not None:
-            about[f"{role}_files"] = files.recorded()
     return RunFolder.create(folder, chosen, about, material.tokenizer)
 
 

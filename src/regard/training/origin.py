@@ -57,8 +57,15 @@ def files_of(pairs: Any) -> PairFiles | None:
     return None
 
 
+def recorded(training: Any, validation: Any) -> dict[str, Any]:
+    """The files of a run as TOML values; nothing where any of its pairs are in memory, so that they are gone."""
+    given = {"training_files": training, "validation_files": validation}
+    files = {name: files_of(pairs) for name, pairs in given.items() if pairs is not None}
+    return {} if None in files.values() else {name: each.recorded() for name, each in files.items() if each}
+
+
 def recorded_files(corpus: Mapping[str, Any], role: str) -> PairFiles | None:
-    """What `PairFiles.recorded` wrote down for "training" or "validation"."""
+    """What `recorded` wrote down for "training" or "validation"."""
     values = corpus.get(f"{role}_files")
     return None if values is None else PairFiles(**values)
 
