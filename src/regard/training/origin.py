@@ -58,7 +58,7 @@ def files_of(pairs: Any) -> PairFiles | None:
 
 
 def recorded(training: Any, validation: Any) -> dict[str, Any]:
-    """The files of a run as TOML values; nothing where any of its pairs are in memory, so that they are gone."""
+    """The files of a run as TOML values; nothing where any of its pairs are in memory and will be gone."""
     given = {"training_files": training, "validation_files": validation}
     files = {name: files_of(pairs) for name, pairs in given.items() if pairs is not None}
     return {} if None in files.values() else {name: each.recorded() for name, each in files.items() if each}
