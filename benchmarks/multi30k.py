@@ -4,8 +4,8 @@
         --json benchmarks/results/multi30k-gru.json
 
 DATA holds {train,val,test_2016_flickr}.lc.norm.tok.{en,de}: lower-cased, normalised and tokenised as
-published scores use them. BLEU is computed on these tokens, without further tokenisation. A run that has ended is only
-scored; one that was stopped is resumed.
+published scores use them. BLEU is computed on these tokens, without further tokenisation. A run that has
+ended is only scored; one that was stopped is resumed.
 """
 
 from __future__ import annotations

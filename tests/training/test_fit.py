@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,21 @@ def test_a_trained_model_is_looked_at_and_saved(trained, tmp_path):
     for name in ("x.html", "x.png", "x.svg", "x.safetensors"):
         path = regard.look(model, "1 2 3").save(tmp_path / name)
         assert path.stat().st_size > 100
+
+
+def test_a_file_whose_name_cannot_be_written_down_is_refused_before_anything_is_done(corpus, short, tmp_path):
+    path = shutil.copy(corpus, tmp_path / os.fsdecode(b"a\xff.tsv"))
+    with pytest.raises(
+        CorpusError, match=r"a\\udcff\.tsv: a run cannot write down a name with such characters"
+    ):
+        regard.fit(path, recipe=short, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_may_have_any_name_that_a_folder_may_have(pairs, short, tmp_path):
+    run = tmp_path / os.fsdecode(b"l\xe4uft\n")
+    model = regard.fit(pairs, recipe=short, out=run)
+    assert regard.load(run).predict(["1"])[0].score == model.predict(["1"])[0].score
 
 
 def test_what_is_set_aside_for_validation_is_not_trained_on(pairs, short, tmp_path):

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from regard.errors import RunError, TrainingError
@@ -87,7 +87,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Open a safetensors file; RunError where it is missing or cut short."""
     try:
-        return load_file(path)
+        return load(path.read_bytes())
     except FileNotFoundError:
         raise RunError(f"{path}: the file is missing; the run is no longer whole.") from None
     except (OSError, SafetensorError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from regard.data.corpora import Corpus, from_pairs, read_pairs
+from regard.data.lines import error_at
 
 Column = str | int | None
 
@@ -29,14 +30,21 @@ class PairFiles:
         )
 
     def recorded(self) -> dict[str, str | int]:
-        """As TOML values, with paths that hold from any folder."""
+        """As TOML values, with paths that hold from any folder; CorpusError for one that TOML cannot hold."""
         values = {
-            "path": str(Path(self.path).resolve()),
-            "target_path": None if self.target_path is None else str(Path(self.target_path).resolve()),
+            "path": _absolute(self.path),
+            "target_path": None if self.target_path is None else _absolute(self.target_path),
             "source_column": self.source_column,
             "target_column": self.target_column,
         }
         return {name: value for name, value in values.items() if value is not None}
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    whole = str(Path(path).resolve())
+    if not whole.isprintable():
+        raise error_at(whole, 0, "a run cannot write down a name with such characters. Rename it.")
+    return whole
 
 
 Pairs = str | os.PathLike[str] | tuple[Any, Any] | PairFiles | Corpus | Iterable[tuple[str, str]]
