@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,15 +83,15 @@ def test_a_trained_model_is_looked_at_and_saved(trained, tmp_path):
         assert path.stat().st_size > 100
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux may a name be any bytes")
 def test_a_file_whose_name_cannot_be_written_down_is_refused_before_anything_is_done(corpus, short, tmp_path):
     path = shutil.copy(corpus, tmp_path / os.fsdecode(b"a\xff.tsv"))
-    with pytest.raises(
-        CorpusError, match=r"a\\udcff\.tsv: a run cannot write down a name with such characters"
-    ):
+    with pytest.raises(CorpusError, match=r"a\\udcff\.tsv: a run cannot write down a name that is not UTF-8"):
         regard.fit(path, recipe=short, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux may a name be any bytes")
 def test_a_run_may_have_any_name_that_a_folder_may_have(pairs, short, tmp_path):
     run = tmp_path / os.fsdecode(b"l\xe4uft\n")
     model = regard.fit(pairs, recipe=short, out=run)

@@ -42,8 +42,10 @@ class PairFiles:
 
 def _absolute(path: str | os.PathLike[str]) -> str:
     whole = str(Path(path).resolve())
-    if not whole.isprintable():
-        raise error_at(whole, 0, "a run cannot write down a name with such characters. Rename it.")
+    try:
+        whole.encode()
+    except UnicodeEncodeError:
+        raise error_at(whole, 0, "a run cannot write down a name that is not UTF-8. Rename it.") from None
     return whole
 
 
