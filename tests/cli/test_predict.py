@@ -106,9 +106,10 @@ def test_an_output_with_a_line_end_in_it_is_still_one_line(trained, cli, answer,
     assert answer("predict", trained, stdin="1\n")["predictions"][0]["text"] == "a\r\n\nb c\nd"
 
 
-def test_a_folder_in_place_of_the_file_of_links_has_status_1(trained, cli, tmp_path):
+def test_a_folder_in_place_of_the_file_of_links_is_refused_before_any_work(trained, cli, tmp_path):
     ended = cli("predict", trained, "--alignments", tmp_path, stdin="1\n")
-    assert ended.status == 1
+    assert ended.status == 2
+    assert ended.stdout == ""
     assert ended.stderr.count("\n") == 1
     assert str(tmp_path) in ended.stderr
     assert not [path for path in Path(tmp_path).parent.iterdir() if path.name.endswith(".tmp")]

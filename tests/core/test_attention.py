@@ -5,7 +5,7 @@ import pytest
 
 from regard.core import normalizers, scores
 from regard.core.attention import Attention, attend, attention
-from regard.errors import InputError, ShapeError
+from regard.errors import DtypeError, InputError, ShapeError
 
 QUERY = [1, 0, 1]
 KEYS = [[1, 0, 0], [0, 1, 0], [1, 0, 1]]
@@ -191,3 +191,8 @@ def test_without_keys_a_mask_of_one_column_changes_nothing(library):
     mask = library.array([[True], [True]])
     context = attend(library.random(2, 4), library.random(0, 4), library.random(0, 3), mask=mask)
     np.testing.assert_array_equal(library.numbers(context), np.zeros((2, 3)))
+
+
+def test_a_score_that_is_a_name_is_an_error_that_points_to_the_functions():
+    with pytest.raises(DtypeError, match=r"score is a function, such as those in regard\.scores\. Got 'dot'"):
+        attend(np.eye(2), np.eye(2), np.eye(2), score="dot")  # pyright: ignore[reportArgumentType]

@@ -324,3 +324,27 @@ def test_looking_shows_each_text_and_each_alternative():
 def _forcing() -> Model:
     words = tokenizer()
     return Model(RecurrentTranslator(RecurrentConfig(embedding=8, width=8), len(words)), words)
+
+
+def test_an_unknown_word_is_copied_from_an_unknown_one_where_the_source_has_any():
+    class Beside(Echo):
+        """Looks one word beside what it says."""
+
+        def step(self, steps: Any, state: Any, words: Tensor) -> Any:
+            log_probabilities, weights, state = super().step(steps, state, words)
+            return log_probabilities, 0.6 * weights.roll(1, dims=-1) + 0.4 * weights, state
+
+    (prediction,) = echo(network=Beside).predict(["the Zyxwvut sleeps"])
+    assert prediction.text == "the Zyxwvut sleeps"
+    assert prediction.alignment.copied == {1}
+
+
+@pytest.mark.parametrize("texts", [[1, 2], ["the dog", None]])
+def test_what_is_no_text_is_named(texts):
+    with pytest.raises(InputError, match=r"predict\(\): text \d is no text but"):
+        echo().predict(texts)
+
+
+def test_a_folder_is_not_taken_for_a_model():
+    with pytest.raises(InputError, match=r"look\(\): model is a trained model, such as regard\.load"):
+        look("runs/pairs", "the dog")  # pyright: ignore[reportArgumentType]

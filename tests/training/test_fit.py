@@ -214,3 +214,10 @@ def test_what_the_recipe_leaves_open_is_chosen_by_the_size_of_the_corpus():
     assert completed(given, 99, 5).training == given.training
     assert completed(given, 99, 5).data.vocabulary == 99
     assert completed(Recipe().changed({"training": {"steps": 30}}), 99, 5).training.validate_every == 20
+
+
+def test_more_than_half_of_the_pairs_are_not_set_aside_for_validation(pairs, short, tmp_path):
+    recipe = short.with_settings([f"data.validation={len(pairs)}"])
+    with pytest.raises(RecipeError, match=r"data\.validation is .* more than half of the"):
+        regard.fit(pairs, recipe=recipe, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

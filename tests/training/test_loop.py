@@ -188,26 +188,30 @@ def test_a_rate_that_is_far_too_high_is_told_at_the_step_that_shows_it(pairs, re
     assert not (tmp_path / "run/model.safetensors").exists()
 
 
-def test_weights_that_are_not_numbers_never_replace_a_good_checkpoint(pairs, recipe, tmp_path, listener):
-    run = tmp_path / "run"
-
-    def ruin():
-        next(iter(network[0].parameters())).data.fill_(math.inf)
-
-    network = []
-    honest = loop.batch_loss
+@pytest.mark.parametrize(
+    ("minutes", "step", "kept"),
+    [(5.0, 20, {"step-10", "best-10.safetensors"}), (0.0, 15, {"step-14", "best-10.safetensors"})],
+    ids=["validation", "checkpoint"],
+)
+def test_weights_that_are_not_numbers_never_replace_a_good_checkpoint(
+    minutes, step, kept, pairs, recipe, tmp_path, listener
+):
+    run, network, honest = tmp_path / "run", [], loop.batch_loss
 
     def remember(*given):
         network[:] = given[:1]
         return honest(*given)
 
+    def ruin():
+        next(iter(network[0].parameters())).data.fill_(math.inf)
+
+    changed = recipe.changed({"training": {"checkpoint_minutes": minutes}})
     with pytest.MonkeyPatch.context() as patch, pytest.raises(TrainingError) as error:
         patch.setattr(loop, "batch_loss", remember)
-        regard.fit(pairs, recipe=recipe, out=run, reporter=listener({20: ruin}))
-    assert str(error.value).startswith(
-        "the weights after step 20 are not finite numbers. The last good checkpoint is "
-    )
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"step-10", "best-10.safetensors"}
+        regard.fit(pairs, recipe=changed, out=run, reporter=listener({step: ruin}))
+    message = f"the weights after step {step} are not finite numbers. The last good checkpoint is "
+    assert str(error.value).startswith(message)
+    assert {path.name for path in (run / "checkpoints").iterdir()} == kept
     assert (
         regard.fit(pairs, out=run, resume=True).predict(["1 2"])[0].text == load(run).predict(["1 2"])[0].text
     )

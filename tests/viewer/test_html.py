@@ -143,3 +143,9 @@ def contrast(one: str, other: str) -> float:
     light = lightness(np.array([list(bytes.fromhex(colour[1:])) for colour in (one, other)], np.uint8))
     luminance = np.where(light > 8, ((light + 16) / 116) ** 3, light * 27 / 24389)
     return float((luminance.max() + 0.05) / (luminance.min() + 0.05))
+
+
+def test_marks_stay_with_their_letters_in_the_line_of_text():
+    date = "३ सितंबर २०२४"
+    record = AttentionRecord(np.zeros((1, len(date))), ("३",), tuple(date))
+    assert payload([record])["records"][0]["input"] == date

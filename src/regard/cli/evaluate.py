@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from regard.cli.output import Json, one_line, print_json, verb
+from regard.cli.output import Json, one_line, print_json, require_file, verb
 from regard.cli.pairs import pair_files
 from regard.errors import InputError
 
@@ -50,11 +50,16 @@ def evaluate(
         from regard.training.run import load
         from regard.training.validation import evaluate as score
 
+        require_file(outputs, "--outputs")
         model = load(run)
         corpus = files.read()
         if bleu_tokenizer is not None:
             Recipe().changed({"evaluation": {"bleu_tokenizer": bleu_tokenizer}})
         gold = None if links is None else list(zip(*read_links(links, transpose=True), strict=True))
+        if gold is not None and len(gold) != len(corpus):
+            raise InputError(
+                f"{links}: {len(gold):,} lines of links but {len(corpus):,} pairs; one is needed for each."
+            )
         result = score(model, corpus, links=gold, beam=beam, bleu_tokenizer=bleu_tokenizer)
         if outputs is not None:
             write_atomically(outputs, "".join(f"{one_line(text)}\n" for text in result.predictions).encode())

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
@@ -77,3 +78,13 @@ def one_line(text: str) -> str:
 def print_json(value: dict[str, Any]) -> None:
     """The one object that a verb prints with ``--json``."""
     print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=str), flush=True)
+
+
+def require_file(path: Path | None, option: str) -> None:
+    """Refuse a folder where a file shall be written, before any work is done.
+
+    Raises:
+        InputError: the path is a folder.
+    """
+    if path is not None and path.is_dir():
+        raise InputError(f"{path}: a folder; {option} needs the name of a file.")

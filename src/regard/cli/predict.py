@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regard.cli.output import Json, one_line, print_json, verb
+from regard.cli.output import Json, one_line, print_json, require_file, verb
 
 if TYPE_CHECKING:
     from regard.decoding.translator import Prediction
@@ -44,14 +44,11 @@ def predict(
 
         if length_penalty is not None:
             Recipe().changed({"decoding": {"length_penalty": length_penalty}})
+        require_file(alignments, "--alignments")
         model = load(run)
         lines = read_lines(file) if file is not None else read_lines(sys.stdin.buffer, name="stdin")
         beam = max(nbest, model.search.beam) if beam is None else beam
         predictions = model.predict(lines, beam=beam, nbest=nbest, length_penalty=length_penalty)
-        if alignments is not None:
-            write_atomically(
-                alignments, "".join(f"{links(prediction)}\n" for prediction in predictions).encode()
-            )
         _report_unknown(predictions)
         if as_json:
             print_json(
@@ -67,6 +64,11 @@ def predict(
             for number, prediction in enumerate(predictions):
                 for option in prediction.alternatives or (prediction,):
                     print(f"{number} ||| {one_line(option.text)} ||| {option.score:.4f}")
+        if alignments is not None:
+            sys.stdout.flush()
+            write_atomically(
+                alignments, "".join(f"{links(prediction)}\n" for prediction in predictions).encode()
+            )
 
 
 def links(prediction: Prediction) -> str:

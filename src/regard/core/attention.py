@@ -19,7 +19,7 @@ from regard.core.dtypes import cast, wide
 from regard.core.normalizers import Normalizer
 from regard.core.scores import Score
 from regard.core.shapes import Inputs
-from regard.errors import ShapeError
+from regard.errors import DtypeError, ShapeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +199,12 @@ class _Look:
 def _look(
     inputs: Inputs, score: Score, normalizer: Normalizer, visible: Array | None, bias: Array | None
 ) -> _Look:
+    for name, function in (("score", score), ("normalizer", normalizer)):
+        if not callable(function):
+            raise DtypeError(
+                f"{inputs.function}(): {name} is a function, such as those in regard.{name}s. "
+                f"Got {function!r}."
+            )
     xp, query, keys, values = inputs.xp, inputs.query, inputs.keys, inputs.values
     measure = partial(_scores, inputs, score)
     guarded = visible is not None and nonfinite.suspected(xp, query, keys, values)

@@ -169,7 +169,7 @@ class Tokenizer:
 
 def _begins_word(token: str, before: str, at_spaces_only: bool) -> bool:
     """Whether a token begins a word, after the one before it; a space alone is part of what follows."""
-    if _is_blank(before):
+    if _is_blank(before) or unicodedata.category(token[0])[0] == "M":
         return False
     alone = not at_spaces_only and (_stands_alone(token[0]) or _stands_alone(before[-1]))
     return token.startswith(SPACE) or alone

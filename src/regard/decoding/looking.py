@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from regard.decoding.translator import Model
+from regard.errors import InputError
 from regard.viewer.view import View
 
 
@@ -23,7 +24,14 @@ def look(
     Returns:
         A view: a picture in a notebook, text in a terminal, and a file by ``view.save("x.html")``, ``.png``
             or ``.svg``.
+
+    Raises:
+        InputError: something else than a model, or what `Model.predict` raises.
     """
+    if not callable(getattr(model, "predict", None)):
+        raise InputError(
+            f"look(): model is a trained model, such as regard.load(folder) gives. Got {model!r}."
+        )
     texts = [text] if isinstance(text, str) else list(text)
     if target is not None:
         targets = [target] if isinstance(target, str) else list(target)

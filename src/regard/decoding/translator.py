@@ -116,6 +116,9 @@ class Model:
         """
         if isinstance(texts, str):
             raise InputError("predict(): texts is a list of texts; put one into a list: predict([text]).")
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise InputError(f"predict(): text {number} is no text but {text!r}.")
         search = replace(
             self.search,
             beam=self.search.beam if beam is None else beam,
@@ -205,11 +208,16 @@ class Model:
     def _spelt(
         self, source: Encoded, hypothesis: Hypothesis, replace_unknown: bool
     ) -> tuple[list[str], set[int]]:
-        """The tokens of an output, unknown ones copied from where they looked, and which ones were."""
+        """The tokens of an output, unknown ones copied from where they looked, and which ones were.
+
+        A word that the model cannot say is most likely one that it cannot read: where the source has unknown
+        words, the one looked at most is copied, else whichever word is.
+        """
         tokens = [self.tokenizer.tokens[i] for i in hypothesis.tokens]
         copied = {i for i, token in enumerate(hypothesis.tokens) if replace_unknown and token == UNKNOWN}
+        candidates = [j for j, token in enumerate(source.ids) if token == UNKNOWN] or range(len(source.ids))
         for i in copied:
-            tokens[i] = source.tokens[int(hypothesis.weights[i].argmax())]
+            tokens[i] = source.tokens[max(candidates, key=hypothesis.weights[i].__getitem__)]
         return tokens, copied
 
     def _record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -97,7 +98,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _unwritable(path: Path, error: OSError) -> TrainingError:
-    reason = error.strerror or error
+    remedy = (
+        "go on once there is room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that and go on"
+    )
     return TrainingError(
-        f"{path}: cannot be written: {reason}. What was saved before is whole; go on once there is room."
+        f"{path}: cannot be written: {error.strerror or error}. What was saved before is whole; {remedy}."
     )

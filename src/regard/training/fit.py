@@ -14,7 +14,7 @@ from regard.data.batches import Batches
 from regard.data.corpora import Corpus, same_format, split
 from regard.data.tokenization import Tokenizer
 from regard.decoding.translator import Model
-from regard.errors import Interrupted, RunError
+from regard.errors import Interrupted, RecipeError, RunError
 from regard.training.display import Reporter, Silent
 from regard.training.files import write_tensors
 from regard.training.loop import Training
@@ -206,6 +206,11 @@ def _corpora(pairs: Pairs, valid: Pairs | None, recipe: Recipe) -> tuple[Corpus,
         validation = read(valid)
         same_format(corpus, validation)
         return corpus, validation
+    if recipe.data.validation > len(corpus) // 2:
+        raise RecipeError(
+            f"data.validation is {recipe.data.validation:,}, more than half of the {len(corpus):,} pairs of "
+            f"{corpus.name}."
+        )
     if recipe.data.validation:
         return split(corpus, fraction=0.5, most=recipe.data.validation, seed=recipe.training.seed)
     return split(corpus, seed=recipe.training.seed)

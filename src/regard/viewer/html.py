@@ -14,7 +14,7 @@ from typing import Any
 from regard.errors import InputError
 from regard.record import AttentionRecord
 from regard.viewer.colours import RAMPS
-from regard.viewer.tokens import is_character, is_quiet, show, shown_order
+from regard.viewer.tokens import is_character, is_mark, is_quiet, show, shown_order
 
 __all__ = ["page", "payload"]
 
@@ -82,7 +82,8 @@ def _record(record: AttentionRecord) -> Mapping[str, Any]:
 def _text(tokens: Sequence[str]) -> str:
     """The tokens as a line of text: characters side by side, words with spaces between."""
     if all(map(is_character, tokens)):
-        return "".join(token if token.isspace() else show(token) for token in tokens)
+        joined = "".join(token if token.isspace() or is_mark(token) else show(token) for token in tokens)
+        return joined if not is_mark(joined[:1]) else show(joined[0]) + joined[1:]
     return " ".join(map(show, tokens))
 
 

@@ -47,9 +47,14 @@ def show(token: str) -> str:
     shown = "".join(_symbol(c) for c in token[:start])
     shown += "".join(" " if c.isspace() and c not in _NAMED and c > "\x1f" else _symbol(c) for c in body)
     shown += "".join(_symbol(c) for c in token[start + len(body) :])
-    if unicodedata.category(shown[0]).startswith("M"):
+    if is_mark(shown[0]):
         shown = "◌" + shown  # a lone mark needs something to sit on
     return shown if shown.strip(_JOINERS) else UNSHOWABLE
+
+
+def is_mark(character: str) -> bool:
+    """Whether a character combines with the one before it, as vowel signs and accents do."""
+    return bool(character) and unicodedata.category(character).startswith("M")
 
 
 def _symbol(character: str) -> str:
