@@ -149,3 +149,8 @@ def test_marks_stay_with_their_letters_in_the_line_of_text():
     date = "३ सितंबर २०२४"
     record = AttentionRecord(np.zeros((1, len(date))), ("३",), tuple(date))
     assert payload([record])["records"][0]["input"] == date
+
+
+def test_a_sentence_mark_among_characters_is_its_symbol():
+    record = AttentionRecord(np.zeros((2, 2)), ("a", "</s>"), ("a", "b"))
+    assert payload([record])["records"][0]["output"] == "a⊣"

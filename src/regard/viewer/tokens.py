@@ -52,9 +52,9 @@ def show(token: str) -> str:
     return shown if shown.strip(_JOINERS) else UNSHOWABLE
 
 
-def is_mark(character: str) -> bool:
-    """Whether a character combines with the one before it, as vowel signs and accents do."""
-    return bool(character) and unicodedata.category(character).startswith("M")
+def is_mark(text: str) -> bool:
+    """Whether a text is one character that combines with the one before it, as vowel signs and accents do."""
+    return len(text) == 1 and unicodedata.category(text).startswith("M")
 
 
 def _symbol(character: str) -> str:
