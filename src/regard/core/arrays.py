@@ -38,6 +38,7 @@ def require_one_library(where: str, arrays: Mapping[str, Array]) -> None:
 
 
 def is_array(thing: Any) -> bool:
+    """Whether a thing is an array of a library that we can compute with."""
     return hasattr(thing, "dtype") and hasattr(thing, "shape")
 
 

@@ -24,10 +24,12 @@ def _plain_name(dtype: Any) -> str:
 
 
 def is_floating(array: Array) -> bool:
+    """Whether an array holds floating-point numbers."""
     return dtype_name(array) in SCORES_DTYPE
 
 
 def is_whole(array: Array) -> bool:
+    """Whether an array holds whole numbers."""
     return dtype_name(array).startswith(("int", "uint"))
 
 

@@ -53,7 +53,8 @@ class Search:
 
     Args:
         beam: hypotheses kept at each step; 1 is greedy.
-        length_penalty: α of Wu et al. 2016, eq. 14.
+        length_penalty: α of Wu et al. 2016, eq. 14; 0 prefers short outputs, 1 is nearly the mean
+            log-probability.
         longest_ratio, longest_extra: an output has at most ratio · source + extra tokens.
         replace_unknown: whether an unknown word is copied from the source word that the model looks at.
     """

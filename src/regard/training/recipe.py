@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from regard.data.tokenization import SPECIAL_TOKENS, TokenizerKind
+from regard.decoding.translator import Search
 from regard.errors import RecipeError
 from regard.models.recurrent import RecurrentConfig
 
@@ -80,25 +81,6 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class DecodingSettings:
-    """How a trained model is asked.
-
-    Args:
-        beam: hypotheses kept at each step; 1 is greedy.
-        length_penalty: α of Wu et al. 2016, eq. 14; 0 prefers short outputs, 1 is nearly the mean
-            log-probability.
-        longest_ratio, longest_extra: an output has at most ratio · source + extra tokens.
-        replace_unknown: whether an unknown word is copied from the source word that the model looks at.
-    """
-
-    beam: int = 5
-    length_penalty: float = 1.0
-    longest_ratio: float = 2.0
-    longest_extra: int = 20
-    replace_unknown: bool = True
-
-
-@dataclass(frozen=True)
 class EvaluationSettings:
     """How outputs are scored.
 
@@ -118,7 +100,7 @@ class Recipe:
     data: DataSettings = field(default_factory=DataSettings)
     model: RecurrentConfig = field(default_factory=RecurrentConfig)
     training: TrainingSettings = field(default_factory=TrainingSettings)
-    decoding: DecodingSettings = field(default_factory=DecodingSettings)
+    decoding: Search = field(default_factory=Search)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 
     @classmethod

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.data.tokenization import Tokenizer
-from regard.decoding.translator import Model, Search
+from regard.decoding.translator import Model
 from regard.errors import RecipeError, RunError
 from regard.models.recurrent import RecurrentTranslator
 from regard.training.files import part, read_tensors, saving
@@ -166,7 +166,7 @@ def load(folder: str | os.PathLike[str]) -> Model:
 
 def model_of(network: nn.Module, tokenizer: Tokenizer, recipe: Recipe, name: str) -> Model:
     """A network as its users meet it."""
-    return Model(network, tokenizer, search=Search(**recipe.tables()["decoding"]), name=name, recipe=recipe)
+    return Model(network, tokenizer, search=recipe.decoding, name=name, recipe=recipe)
 
 
 def how_to_resume(path: Path) -> str:
