@@ -72,9 +72,126 @@ def test_a_decoder_that_goes_step_by_step_sees_what_it_sees_at_once(library):
         np.testing.assert_allclose(library.numbers(alone)[0], at_once[step], rtol=1e-12)
 
 
+def test_a_dilated_window_has_gaps():
+    expected = [[1, 0, 1, 0, 0, 0], [0, 1, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0]]
+    np.testing.assert_array_equal(masks.dilated(3, 6, 2, 2, query_offset=0), expected)
+    np.testing.assert_array_equal(
+        masks.dilated(2, 5, 2, 3) & masks.causal(2, 5), [[1, 0, 0, 1, 0], [0, 1, 0, 0, 1]]
+    )
+
+
+def test_a_dilation_of_one_is_a_window():
+    np.testing.assert_array_equal(masks.dilated(4, 7, 3, 1), masks.window(4, 7, 3))
+
+
+@pytest.mark.parametrize("query_offset", [None, 0, -2, 3])
+def test_a_dilated_window_is_what_a_loop_finds(query_offset):
+    first = 5 if query_offset is None else query_offset
+    expected = [[abs(q + first - k) in (0, 3, 6) for k in range(9)] for q in range(4)]
+    np.testing.assert_array_equal(masks.dilated(4, 9, 3, 3, query_offset=query_offset), expected)
+
+
+def test_a_query_sees_the_keys_of_its_own_block():
+    expected = [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]]
+    np.testing.assert_array_equal(masks.block(5, 5, 2), expected)
+
+
+def test_a_query_sees_as_many_blocks_before_as_it_is_told():
+    expected = [[1, 1, 1, 1, 0], [0, 0, 1, 1, 1]]
+    np.testing.assert_array_equal(masks.block(2, 5, 2, previous=1), expected)
+    expected = [[0, 0, 0], [1, 1, 0], [1, 1, 0]]
+    np.testing.assert_array_equal(masks.block(3, 3, 2, query_offset=-1), expected)
+
+
+def test_a_query_sees_the_keys_of_its_own_document(library):
+    ids = library.array([[0, 0, 1, -1], [7, 3, 7, 7]], "int64")
+    found = masks.document(ids)
+    assert library.dtype(found) == "bool"
+    expected = [
+        [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]],
+        [[1, 0, 1, 1], [0, 1, 0, 0], [1, 0, 1, 1], [1, 0, 1, 1]],
+    ]
+    np.testing.assert_array_equal(library.numbers(found), expected)
+
+
+def test_queries_and_keys_have_documents_of_their_own(library):
+    queries, keys = library.array([[[1, 2]], [[2, -1]]], "int64"), np.array([2, 2, -1])
+    found = library.numbers(masks.document(queries, keys))
+    np.testing.assert_array_equal(found, [[[[0, 0, 0], [1, 1, 0]]], [[[1, 1, 0], [0, 0, 0]]]])
+
+
+def test_packed_documents_look_as_they_do_alone(library):
+    query, keys, values = (library.random(7, 4, seed=seed) for seed in range(3))
+    mask = masks.document(library.array([0, 0, 0, 1, 1, 1, 1], "int64"))
+    packed = library.numbers(attend(query, keys, values, mask=mask, causal=True))
+    for part in (slice(0, 3), slice(3, 7)):
+        alone = attend(query[part], keys[part], values[part], causal=True)
+        np.testing.assert_allclose(packed[part], library.numbers(alone), rtol=1e-12)
+
+
+def test_a_prefix_is_seen_by_all_and_what_follows_by_later_ones():
+    expected = [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    np.testing.assert_array_equal(masks.prefix(4, 4, 2), expected)
+    np.testing.assert_array_equal(masks.prefix(4, 4, 0), masks.causal(4, 4))
+
+
+def test_every_text_can_have_a_prefix_of_its_own(library):
+    found = library.numbers(masks.prefix(2, 3, library.array([0, 3, 1], "int64"), query_offset=0))
+    expected = [[[1, 0, 0], [1, 1, 0]], [[1, 1, 1], [1, 1, 1]], [[1, 0, 0], [1, 1, 0]]]
+    np.testing.assert_array_equal(found, expected)
+    listed = masks.prefix(2, 3, [0, 3, 1], query_offset=0, like=library.random(1))
+    np.testing.assert_array_equal(library.numbers(listed), expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: masks.dilated(2, 2, 0, 1), "dilated mask: size must be at least 1. Got 0"),
+        (lambda: masks.dilated(2, 2, 1, 0), "dilated mask: dilation must be at least 1. Got 0"),
+        (lambda: masks.block(2, 2, 0), "block mask: size must be at least 1. Got 0"),
+        (lambda: masks.block(2, 2, 1, previous=-1), "block mask: previous must be at least 0. Got -1"),
+        (lambda: masks.prefix(2, 2, 3), "prefix mask: length must be from 0 to the number of keys, 2"),
+        (lambda: masks.prefix(2, 2, [-1]), "prefix mask: length must be from 0 to the number of keys, 2"),
+        (lambda: masks.block(2, 2, 1.5), "block mask: size must be a whole number. Got 1.5"),
+    ],
+)
+def test_a_mask_that_cannot_be_meant_is_an_error(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_documents_that_are_no_integers_or_do_not_fit_are_an_error():
+    with pytest.raises(DtypeError, match=r"query_ids must be integers\. Got float64"):
+        masks.document([0.5])
+    with pytest.raises(DtypeError, match=r"length must be integers\. Got float64"):
+        masks.prefix(2, 2, 1.5)
+    with pytest.raises(ShapeError, match=r"equal or 1. Got query_ids \(2, 1\), key_ids \(3, 1\)"):
+        masks.document(np.zeros((2, 1), int), np.zeros((3, 1), int))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        masks.causal,
+        lambda *sizes: masks.dilated(*sizes, 2, 2),
+        lambda *sizes: masks.block(*sizes, 2),
+        lambda *sizes: masks.prefix(*sizes, 1),
+    ],
+)
+def test_every_mask_by_position_wants_to_know_where_more_queries_than_keys_stand(make):
+    with pytest.raises(ShapeError, match="3 queries but only 2 keys"):
+        make(3, 2)
+
+
 def test_masks_are_of_the_library_of_the_array_they_shall_be_like(library):
     like = library.random(1)
-    for mask in (masks.causal(2, 3, like=like), masks.window(2, 3, 1, like=like)):
+    for mask in (
+        masks.causal(2, 3, like=like),
+        masks.window(2, 3, 1, like=like),
+        masks.dilated(2, 3, 1, 2, like=like),
+        masks.block(2, 3, 2, like=like),
+        masks.prefix(2, 3, 1, like=like),
+    ):
         assert type(mask) is type(like)
         assert library.dtype(mask) == "bool"
 
@@ -120,5 +237,5 @@ def test_the_heads_of_a_mask_of_torch_mha_get_their_own_axis(library):
 
 
 def test_a_mask_of_torch_mha_that_is_added_to_the_scores_is_an_error_that_names_bias(library):
-    with pytest.raises(DtypeError, match="bias="):
+    with pytest.raises(DtypeError, match=r"True where a query may not look.*goes to bias= as it is"):
         masks.from_torch_mha(library.random(2, 2))
