@@ -1,0 +1,276 @@
+"""Find out how to call an attention function: in which axes, with which masks, and what comes back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from regard.checking import frameworks
+from regard.checking.construction import made
+from regard.checking.layouts import LAYOUTS, ONE_AT_A_TIME
+from regard.checking.parameters import Parameter, parameters
+from regard.checking.problems import Framework, Problem, Subject
+from regard.checking.running import quietly, within
+from regard.checking.subject import MASK_FORMS, Called, Plan
+from regard.errors import InputError
+
+SIZES = ((3, 4, 2, 5, 6, 7), (3, 4, 2, 5, 6, 6), (3, 4, 5, 5, 6, 6))
+"""(B, H, Q, K, D, V) of what is tried first: all axes differ, then as many as a function can do with."""
+
+WIDTHS = (6, 8, 4, 16, 32, 64, 128, 3, 5, 2, 10, 12)
+
+
+def examine(
+    function: Any,
+    *,
+    score: str | None = None,
+    normalizer: str | None = None,
+    causal: bool | None = None,
+    heads: int | None = None,
+    width: int | None = None,
+    grouped: bool | None = None,
+    framework: Framework | None = None,
+) -> Subject:
+    """Find out how to call an attention function, module or class.
+
+    Args:
+        function: what is to be judged. A class is made an object first; a module is judged as a copy in
+            evaluation.
+        score, normalizer, causal: what it is meant to be.
+        heads, width, grouped, framework: of its arrays, each found out where it is not said.
+
+    Returns:
+        A Subject. Where no way of calling it works, one that answers every problem with the reason.
+
+    Raises:
+        InputError: the thing can't be called at all.
+    """
+    if not callable(function):
+        raise InputError(
+            f"verify(): a function, a module or a class is needed. Got {type(function).__name__}; "
+            "hand in the function itself, not what it returns."
+        )
+    name = getattr(function, "__name__", None) or type(frameworks.unwrapped(function)).__name__
+    name = name if inspect.isclass(function) or inspect.isfunction(function) else _name(function)
+    if inspect.isclass(function):
+        try:
+            with quietly():
+                function = within(20.0, lambda kind=function: made(kind, width=width, heads=heads))
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            return _hopeless(function, name, framework, f"{type(error).__name__}: {error}")
+    target = frameworks.evaluating(function)
+    best: Called | None = None
+    for library in [framework] if framework else frameworks.frameworks_of(target):
+        for plan in _plans(target, name, library, heads=heads, width=width, grouped=grouped):
+            subject = Called(target, plan)
+            if subject.tried():
+                return _completed(subject, causal=causal, heads=heads, grouped=grouped)
+            best = subject if best is None or subject.nearer(best) else best
+            if subject.hung:
+                return subject
+    return best or _hopeless(target, name, framework, "TypeError: it takes no arrays")
+
+
+def _name(function: Any) -> str:
+    plain = frameworks.unwrapped(function)
+    if hasattr(function, "__name__"):
+        return function.__name__
+    if hasattr(function, "func"):
+        return getattr(function.func, "__name__", "function")
+    if frameworks.is_torch_module(function) or plain is type(function).__call__:
+        return type(function).__name__
+    return getattr(plain, "__name__", type(function).__name__)
+
+
+def _description(function: Any) -> str:
+    plain = frameworks.unwrapped(function)
+    documented = [plain, getattr(type(function), "forward", None), getattr(type(function), "call", None)]
+    if not inspect.isfunction(plain) or frameworks.is_torch_module(function):
+        documented.append(type(function))
+    texts = [getattr(each, "__doc__", None) for each in documented if each is not None]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def _plans(
+    function: Any,
+    name: str,
+    framework: Framework,
+    *,
+    heads: int | None,
+    width: int | None,
+    grouped: bool | None,
+) -> Iterator[Plan]:
+    """Ways of calling it, the likeliest first."""
+    called = function
+    if frameworks.is_torch_module(function):
+        called = function.forward
+    elif frameworks.is_layer(function):
+        called = function.call
+    known = parameters(called)
+    ways = [known] if known else [_positional(count) for count in (3, 2, 1)]
+    module = frameworks.is_torch_module(function)
+    projected = frameworks.has_parameters(function) if module else frameworks.holds_arrays(function)
+    inside = heads or _own_number(function, ("num_heads", "n_heads", "n_head", "nhead", "heads", "h")) or 1
+    own = width or (_own_width(function) if module else None)
+    common = Plan(
+        name=name,
+        description=_description(function),
+        framework=framework,
+        parameters=[],
+        layout="",
+        projected=projected or frameworks.is_layer(function),
+        heads=1,
+        width=own,
+        grouped=bool(grouped),
+        one_array=frameworks.is_layer(function) and bool(known) and known[0].name == "inputs",
+    )
+    for way in ways:
+        roles = {each.role for each in way}
+        inner = inside if heads or module else _default_heads(called, way)
+        for size in SIZES[1:] if grouped else SIZES:
+            for layout in _layouts(function, common, own, heads):
+                split = inner if layout not in ("BHQD", "BQHD") else 1
+                for features in [own] if own else _widths(split, bool(projected), "heads" in roles):
+                    yield replace(
+                        common,
+                        parameters=way,
+                        layout=layout,
+                        heads=split,
+                        size=(*size[:4], features, size[5] if size[5] == 7 and features == 6 else features),
+                    )
+
+
+def _layouts(function: Any, common: Plan, width: int | None, heads: int | None) -> list[str]:
+    """The axes to be tried, those that its documentation speaks of first."""
+    module = type(function).__module__
+    if module.startswith("torch.nn") and hasattr(function, "batch_first"):
+        return ["BQD" if function.batch_first else "QBD"]
+    layouts = list(LAYOUTS)
+    if (width and common.projected) or heads:
+        layouts = [each for each in LAYOUTS if each not in ("BHQD", "BQHD")]
+    words = common.description.replace(" ", "").replace("_", "")
+    for written, layout in _WRITTEN:
+        if any(each in words for each in written) and layout in layouts:
+            layouts.remove(layout)
+            layouts.insert(0, layout)
+    return layouts
+
+
+_WRITTEN = (
+    (("(Q,D)", "(n,d)", "(N,D)", "(T,D)", "(m,d)", "(L,D)"), "QD"),
+    (("(B,Q,D)", "(B,N,E)", "(B,T,C)", "(B,T,D)", "(B,L,D)", "(B,N,D)", "(batch,seq", "(b,n,d)"), "BQD"),
+    (("(B,1,E)", "(B,1,D)", "(B,1,H)", "(batch,1,"), "B1D"),
+    (("(B,Q,H,D)", "(B,T,H,D)", "(B,L,H,D)", "(B,N,H,D)", "(B,T,N,H)"), "BQHD"),
+    (("(B,H,Q,D)", "(B,H,T,D)", "(B,H,L,D)", "(B,H,N,D)", "(batch,heads"), "BHQD"),
+)
+
+
+def _widths(heads: int, projected: bool, splits: bool) -> tuple[int, ...]:
+    if projected or heads > 1 or splits:
+        return tuple(each for each in WIDTHS if each % max(heads, 1) == 0)
+    return WIDTHS[:2]
+
+
+def _default_heads(function: Any, way: list[Parameter]) -> int:
+    """The number of heads that a parameter of the function has by default."""
+    for each in way:
+        if each.role == "heads":
+            default = inspect.signature(function).parameters[each.name].default
+            return default if isinstance(default, int) else 2
+    return 1
+
+
+def _own_number(thing: Any, names: tuple[str, ...]) -> int | None:
+    for name in names:
+        number = getattr(thing, name, None)
+        if isinstance(number, int) and not isinstance(number, bool) and number > 0:
+            return number
+    return None
+
+
+def _own_width(module: Any) -> int | None:
+    """The features that a module is made for: it says so, or its first projection takes so many."""
+    number = _own_number(module, ("embed_dim", "d_model", "n_embd", "hidden_size", "embedding_dim", "width"))
+    if number:
+        return number
+    for part in module.modules():
+        if hasattr(part, "in_features"):
+            return part.in_features
+    for parameter in module.parameters():
+        if parameter.ndim == 2:
+            return parameter.shape[0]
+    return None
+
+
+def _positional(count: int) -> list[Parameter]:
+    roles = (("query", "keys", "values"), ("input", "memory"), ("input",))[3 - count]
+    return [Parameter(role, role, True, True) for role in roles]  # type: ignore[arg-type]
+
+
+def _hopeless(function: Any, name: str, framework: Framework | None, reason: str) -> Called:
+    plan = Plan(
+        name=name,
+        description=_description(function),
+        framework=framework or "numpy",
+        parameters=[],
+        layout="QD",
+        projected=False,
+        heads=1,
+        width=None,
+        grouped=False,
+        failure=reason,
+    )
+    return Called(function, plan)
+
+
+def _completed(subject: Called, *, causal: bool | None, heads: int | None, grouped: bool | None) -> Called:
+    """The subject, once it is known which masks it takes, and whether it hides the future or shares heads."""
+    subject = _with_masks(subject)
+    if grouped is None and subject.inputs == "separate" and subject.plan.layout in ("BHQD", "BQHD"):
+        shared = Called(subject.function, replace(subject.plan, grouped=True))
+        if shared.answers(shared.first_problem()):
+            subject = shared
+    if subject.causal == "never" and _hides_the_future(subject):
+        subject = Called(subject.function, replace(subject.plan, always_causal=True))
+    return subject
+
+
+def _with_masks(subject: Called) -> Called:
+    """The form in which it takes its mask, if it takes one."""
+    plan = subject.plan
+    if not any(each.role in ("mask", "bias") for each in plan.parameters):
+        return subject
+    problem = subject.first_problem()
+    b, h, q, _ = problem.query.shape
+    mask = np.ones((b, 1, q, problem.keys.shape[2]), dtype=bool)
+    mask[:, :, 0, 1] = mask[:, :, -1, 0] = False
+    for form in MASK_FORMS[plan.layout]:
+        tried = Called(subject.function, replace(plan, mask_form=form))
+        if tried.answers(replace(problem, mask=mask)):
+            return tried
+    return subject
+
+
+def _hides_the_future(subject: Called) -> bool:
+    """Whether a change in one position is seen from there on, and from nowhere before."""
+    if subject.plan.layout in ONE_AT_A_TIME:
+        return False
+    problem = subject.first_problem(square=True)
+    before = subject.ask(problem)
+    keys, values = problem.keys.copy(), problem.values.copy()
+    keys[:, :, 3] += 1.5
+    values[:, :, 3] -= 2.5
+    query = keys if subject.inputs == "self" else problem.query
+    after = subject.ask(
+        replace(problem, query=query, keys=keys, values=keys if subject.inputs != "separate" else values)
+    )
+    if before.context is None or after.context is None or before.context.shape != after.context.shape:
+        return False
+    changed = (np.abs(after.context - before.context) > 1e-4).any(axis=(0, 1, 3))
+    return bool(not changed[:3].any() and changed[3:].all())

@@ -1,0 +1,52 @@
+"""An object of a class of attention, made with the arguments that such classes usually take."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+WIDTH = r"(d|n)_?(model|embd|embed)|(embed|model|hidden|input|key|query|value|k|v|q|in|out|output|att\w*|enc\w*|dec\w*)?_?(dim|size|width|features|units|hidden)s?|d|dim_in|dim_out|hid_dim|d_(k|v|q)|c|e|emb\w*|width|channels|units|(query|key|value)s?"
+HEADS = r"(num|n)_?(attention_)?heads?|heads?|nhead|h"
+CHANCE = r"(\w+_)?dropout\w*|(\w+_)?pdrop|p_drop\w*|p"
+LENGTH = r"(max|context|block|seq\w*)_?(len\w*|size|positions)?|max_\w+|context_length|block_size|seq_len\w*"
+
+
+def made(kind: type, *, width: int | None, heads: int | None) -> Any:
+    """An object of the class.
+
+    Args:
+        kind: the class.
+        width: of its arrays; without it the class's own default, or 8.
+        heads: into how many it splits them; without it the class's own default, or 2.
+
+    Raises:
+        TypeError: an argument is needed whose meaning can't be told.
+        Exception: what the class raises.
+    """
+    signature = inspect.signature(kind)
+    given: dict[str, Any] = {}
+    for name, parameter in signature.parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        plain = name.lower()
+        required = parameter.default is parameter.empty
+        if re.fullmatch(HEADS, plain):
+            if heads is not None or required:
+                given[name] = heads or 2
+        elif re.fullmatch(LENGTH, plain):
+            if required:
+                given[name] = 64
+        elif re.fullmatch(WIDTH, plain):
+            if (width is not None and isinstance(parameter.default, int)) or required:
+                given[name] = width or 8
+        elif re.fullmatch(CHANCE, plain):
+            if required:
+                given[name] = 0.0
+        elif required and re.search(r"bias|causal|mask", plain):
+            given[name] = False
+        elif required:
+            raise TypeError(
+                f"{kind.__name__}: what its argument {name} means is not known; hand in an object"
+            )
+    return kind(**given)

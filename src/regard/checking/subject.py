@@ -1,0 +1,461 @@
+"""A function that is known how to call, as a subject to be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from regard.checking import frameworks, layouts
+from regard.checking.identity import with_identities
+from regard.checking.parameters import Meaning, Parameter, meaning
+from regard.checking.problems import Answer, Framework, Problem, Role, Subject
+from regard.checking.running import Chance, TooLong, quietly, within
+
+SECONDS = 5.0
+FIRST_SECONDS = 20.0
+"""What a call may take, and what the first may, in which a library compiles."""
+
+MASK_FORMS: Mapping[str, tuple[str, ...]] = {
+    "BHQD": ("b1qk", "bhqk", "qk", "bqk"),
+    "BQHD": ("b1qk", "bhqk", "qk"),
+    "BQD": ("bqk", "b1qk", "nqk", "qk"),
+    "QBD": ("nqk", "bqk", "qk"),
+    "QD": ("qk",),
+    "B1D": ("bqk", "bk", "b1qk"),
+    "BD": ("bk", "bqk"),
+    "1BD": ("bk", "bqk"),
+    "D": ("k",),
+}
+"""The axes of a mask by those of the query; n are the texts times the heads inside, one after the other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How to call a function.
+
+    Attributes:
+        name, description, framework, projected, heads, width, grouped: as of a Subject.
+        parameters: what is handed in, in order.
+        layout: the axes of its query.
+        mask_form: the axes of its mask; empty where it takes none.
+        always_causal: whether it hides the future by itself.
+        size: (B, H, Q, K, D, V) of the first problem.
+        one_array: whether query, values and keys come as one list, as in Keras.
+        failure: why nothing can be asked at all.
+    """
+
+    name: str
+    description: str
+    framework: Framework
+    parameters: list[Parameter]
+    layout: str
+    projected: bool
+    heads: int
+    width: int | None
+    grouped: bool
+    mask_form: str = ""
+    always_causal: bool = False
+    size: tuple[int, ...] = (3, 4, 2, 5, 6, 6)
+    one_array: bool = False
+    failure: str = ""
+
+
+class Called(Subject):
+    """A function with a plan of how to call it."""
+
+    def __init__(self, function: Any, plan: Plan) -> None:
+        self.function, self.plan = function, plan
+        self.name, self.description, self.framework = plan.name, plan.description, plan.framework
+        self.axes = layouts.AXES[plan.layout]
+        self.projected, self.heads, self.grouped = plan.projected, plan.heads, plan.grouped
+        self.width = plan.width or (plan.size[4] if plan.heads > 1 or plan.projected else None)
+        self.roles: dict[str, Parameter] = {}
+        for parameter in plan.parameters:
+            self.roles.setdefault(parameter.role, parameter)
+        self.inputs = self._inputs()
+        self.takes_mask = bool(plan.mask_form)
+        self.takes_key_mask = "key_mask" in self.roles
+        self.causal = self._causality()
+        self.differentiable = plan.framework != "numpy"
+        self.gives_weights, self.hangs, self.asked = False, 0, 0
+        self.chance = Chance()
+        self.last = Answer()
+        self._wide = cast(Any, None)
+
+    @property
+    def hung(self) -> bool:
+        """Whether it did not come back when it was asked last."""
+        return self.last.hung
+
+    def _inputs(self) -> Literal["separate", "memory", "self"]:
+        if "query" in self.roles and "keys" in self.roles:
+            return "separate"
+        return "memory" if "memory" in self.roles and self.roles["memory"].required else "self"
+
+    def _causality(self) -> Literal["always", "flag", "never"]:
+        if self.plan.always_causal:
+            return "always"
+        return "flag" if "causal" in self.roles else "never"
+
+    def first_problem(self, *, square: bool = False) -> Problem:
+        """A problem of random numbers in the sizes of the plan; square has as many queries as keys."""
+        b, h, q, k, d, v = self.plan.size
+        rng = np.random.default_rng(11)
+        h = h if "H" in self.axes else 1
+        b = b if "B" in self.axes else 1
+        q = 1 if self.axes == "D" else k if square or self.inputs == "self" else q
+        key_heads = h // 2 if self.grouped else h
+        query = rng.normal(size=(b, h, q, d))
+        keys = query if self.inputs == "self" else rng.normal(size=(b, key_heads, k, d))
+        values = rng.normal(size=(b, key_heads, k, v)) if self.inputs == "separate" else keys
+        dtype = "float64" if "float64" in frameworks.dtypes_of(self.framework) else "float32"
+        return Problem(query, keys, values, dtype=dtype)
+
+    def tried(self) -> bool:
+        """Whether it answers its first problem."""
+        return not self.plan.failure and self.answers(self.first_problem())
+
+    def answers(self, problem: Problem) -> bool:
+        """Whether a context comes back."""
+        self.last = self.ask(problem)
+        return self.last.context is not None
+
+    def nearer(self, other: Called) -> bool:
+        """Whether it came nearer to an answer: an array of another form is nearer than an error."""
+        return bool(self.last.shape) and not other.last.shape
+
+    def can(self, problem: Problem) -> bool:
+        if problem.dtype not in frameworks.dtypes_of(self.framework):
+            return False
+        if problem.mask is not None:
+            if not self.takes_mask:
+                return False
+            if not self._mask_fits(problem.mask):
+                return False
+        if problem.key_mask is not None and not self._key_mask_fits(problem.key_mask):
+            return False
+        if problem.causal and self.causal == "never":
+            return False
+        if self.width is not None and problem.query.shape[-1] != self.width:
+            return False
+        return "H" in self.axes or problem.query.shape[1] == 1
+
+    def _mask_fits(self, mask: np.ndarray) -> bool:
+        form = self.plan.mask_form
+        same_items = "b" in form or "n" in form or bool((mask == mask[:1]).all())
+        return same_items and ("h" in form or mask.shape[1] == 1 or bool((mask == mask[:, :1]).all()))
+
+    def _key_mask_fits(self, key_mask: np.ndarray) -> bool:
+        if not self.takes_key_mask:
+            return False
+        if not _counts(self.roles["key_mask"].name):
+            return True
+        lengths = key_mask.sum(-1, keepdims=True)
+        return bool((key_mask == (np.arange(key_mask.shape[-1]) < lengths)).all())
+
+    def ask(self, problem: Problem) -> Answer:
+        if self.plan.failure:
+            return Answer(error=self.plan.failure)
+        if self.hangs > 1:
+            return Answer(hung=True, error="it does not come back")
+        if self.plan.layout in layouts.ONE_AT_A_TIME and problem.query.shape[2] > 1:
+            return self._in_turn(problem)
+        seconds = SECONDS if self.asked else FIRST_SECONDS if self.framework == "jax" else SECONDS
+        self.asked += 1
+        try:
+            with quietly(), self.chance.apart():
+                return within(seconds, lambda: self._answer(problem))
+        except TooLong:
+            self.hangs += 1
+            return Answer(hung=True, error=f"TimeoutError: nothing came back in {seconds:.0f} seconds")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            return Answer(
+                error=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+            )
+
+    def _in_turn(self, problem: Problem) -> Answer:
+        """Several queries of a function that takes one at a time."""
+        answers = []
+        for i in range(problem.query.shape[2]):
+            row = slice(i, i + 1)
+            mask = None if problem.mask is None else problem.mask[:, :, row]
+            part = replace(problem, query=problem.query[:, :, row], mask=mask)
+            if problem.cotangent is not None:
+                part = replace(part, cotangent=problem.cotangent[:, :, row])
+            answers.append(self.ask(part))
+            if answers[-1].context is None:
+                return answers[-1]
+        weights = [answer.weights for answer in answers if answer.weights is not None]
+        gradients = {
+            name: (np.concatenate if name == "query" else _total)(
+                [answer.gradients[name] for answer in answers]
+            )
+            if name != "query"
+            else np.concatenate([answer.gradients[name] for answer in answers], axis=2)
+            for name in answers[0].gradients
+        }
+        return replace(
+            answers[0],
+            context=np.concatenate([cast(np.ndarray, answer.context) for answer in answers], axis=2),
+            weights=np.concatenate(weights, axis=2) if len(weights) == len(answers) else None,
+            changed=tuple(dict.fromkeys(name for answer in answers for name in answer.changed)),
+            gradients=gradients,
+        )
+
+    def _answer(self, problem: Problem) -> Answer:
+        arrays = self._arrays(problem)
+        before = {name: frameworks.numbers(each) for name, each in arrays.items()}
+        returned = self._call(problem, arrays)
+        changed = tuple(
+            name
+            for name, each in arrays.items()
+            if not np.array_equal(
+                cast(Any, before[name]), cast(Any, frameworks.numbers(each)), equal_nan=True
+            )
+        )
+        context, weights = self._found(problem, returned)
+        self.gives_weights = self.gives_weights or weights is not None
+        if context is None:
+            shapes = [tuple(getattr(each, "shape", ())) for each in layouts.arrays_in(returned)]
+            shape = next((shape for shape in shapes if shape), ())
+            came = f"an array {shape}" if shape else type(returned).__name__
+            wanted = (*problem.query.shape[:3], problem.values.shape[-1])
+            expected = layouts.laid_out(self.plan.layout, np.zeros(wanted), query=True).shape
+            return Answer(error=f"it returned {came} where a context {expected} was expected", shape=shape)
+        numbers = frameworks.numbers(context)
+        shaped = layouts.context_back(
+            self.plan.layout, cast(np.ndarray, numbers), self._context_shape(problem)
+        )
+        gradients = self._gradients(problem) if problem.gradients and self.differentiable else {}
+        return Answer(
+            context=shaped,
+            weights=weights,
+            dtype=frameworks.dtype_of(context),
+            shape=tuple(context.shape),
+            changed=changed,
+            gradients=gradients,
+        )
+
+    def _context_shape(self, problem: Problem) -> tuple[int, ...]:
+        return (*problem.query.shape[:3], problem.values.shape[-1])
+
+    def _found(self, problem: Problem, returned: Any) -> tuple[Any, np.ndarray | None]:
+        """The context as it came, and the weights in the axes of the problem."""
+        context = weights = None
+        shape = self._context_shape(problem)
+        map_shape = (*problem.query.shape[:3], problem.keys.shape[2])
+        arrays = [each for each in layouts.arrays_in(returned) if frameworks.numbers(each) is not None]
+        for each in arrays:
+            numbers = cast(np.ndarray, frameworks.numbers(each))
+            fits = numbers.ndim > 0 and layouts.context_back(self.plan.layout, numbers, shape) is not None
+            could_be = layouts.weights_back(self.plan.layout, numbers, map_shape, self.heads)
+            if (
+                context is None
+                and fits
+                and not (could_be is not None and self._map_first and len(arrays) > 1)
+            ):
+                context = each
+            elif weights is None and could_be is not None:
+                weights = could_be
+        return context, weights
+
+    @cached_property
+    def _map_first(self) -> bool:
+        """Whether the weights come before the context, found where no two axes are alike."""
+        b, h, q, k, d, v = self.plan.size
+        if k == v:
+            return False
+        problem = self.first_problem()
+        returned = self._call(problem, self._arrays(problem))
+        arrays = layouts.arrays_in(returned)
+        if len(arrays) < 2:
+            return False
+        first = frameworks.numbers(arrays[0])
+        context = self._context_shape(problem)
+        return first is not None and layouts.context_back(self.plan.layout, first, context) is None
+
+    def _arrays(self, problem: Problem) -> dict[str, Any]:
+        """The arrays of a problem by their roles, as the function takes them."""
+        names: dict[str, tuple[Role, ...]] = {
+            "separate": ("query", "keys", "values"),
+            "memory": ("query", "keys"),
+            "self": ("query",),
+        }
+        return {
+            name: frameworks.array(
+                self.framework,
+                layouts.laid_out(self.plan.layout, getattr(problem, name), query=name == "query"),
+                problem.dtype,
+            )
+            for name in names[self.inputs]
+        }
+
+    def _call(self, problem: Problem, arrays: Mapping[str, Any]) -> Any:
+        given: list[Any] = []
+        named: dict[str, Any] = {}
+        for parameter in self.plan.parameters:
+            value, there = self._argument(parameter, problem, arrays)
+            if not there:
+                continue
+            if parameter.positional:
+                given.append(value)
+            else:
+                named[parameter.name] = value
+        if self.plan.one_array:
+            listed = [arrays[name] for name in ("query", "values", "keys")]
+            return self.function(listed, **{name: each for name, each in named.items() if name != "inputs"})
+        return self._target(problem.dtype)(*given, **named)
+
+    def _target(self, dtype: str) -> Any:
+        """The function; a module as a copy in the dtype."""
+        if not frameworks.is_torch_module(self.function):
+            return self.function
+        if self._wide is None or self._wide[0] != dtype:
+            import copy
+
+            import torch
+
+            try:
+                converted = copy.deepcopy(self.function).to(getattr(torch, dtype))
+            except Exception:
+                converted = self.function
+            self._wide = (dtype, converted)
+        return self._wide[1]
+
+    def _argument(
+        self, parameter: Parameter, problem: Problem, arrays: Mapping[str, Any]
+    ) -> tuple[Any, bool]:
+        """What is handed in for a parameter, and whether anything is."""
+        role, features = parameter.role, problem.query.shape[-1]
+        by_role = {"query": "query", "input": "query", "keys": "keys", "memory": "keys", "values": "values"}
+        if role in by_role:
+            name = by_role[role]
+            if name in arrays and (parameter.required or self.inputs == "separate" or role == "input"):
+                return arrays[name], True
+            if self.inputs == "memory" and role in ("keys", "values") and parameter.required:
+                return arrays["keys"], True
+            return None, False
+        if role == "mask" or (role == "bias" and "mask" not in self.roles):
+            if problem.mask is None and not parameter.required:
+                return None, False
+            return self._mask(parameter, problem), True
+        if role == "key_mask":
+            if problem.key_mask is None and not parameter.required:
+                return None, False
+            return self._key_mask(parameter, problem), True
+        if role == "causal":
+            return problem.causal, problem.causal or parameter.required
+        if role == "grouped":
+            return True, self.grouped
+        if role == "weight":
+            return frameworks.array(self.framework, np.eye(features), problem.dtype), parameter.required
+        constants: dict[str, Any] = {
+            "heads": self.heads if self.heads > 1 else None,
+            "width": features,
+            "rate": 0.0,
+            "training": False,
+            "scale": (features / max(self.heads, 1)) ** -0.5,
+            "module": SimpleNamespace(training=False, num_key_value_groups=2 if self.grouped else 1),
+        }
+        value = constants.get(role)
+        wanted = parameter.required or role == "training" or (role == "heads" and self.heads > 1)
+        if role == "training" and parameter.name.lower() == "deterministic":
+            value = True
+        return value, wanted and role in constants
+
+    def _mask(self, parameter: Parameter, problem: Problem) -> Any:
+        """The problem's mask, or one that hides nothing, in the axes and with the meaning it is taken with."""
+        b, h, q, _ = problem.query.shape
+        k = problem.keys.shape[2]
+        mask = np.ones((b, 1, q, k), dtype=bool) if problem.mask is None else problem.mask
+        form = self.plan.mask_form or MASK_FORMS[self.plan.layout][0]
+        if form == "bhqk":
+            mask = np.broadcast_to(mask, (b, h, q, k))
+        elif form == "nqk":
+            mask = np.repeat(mask[:, 0], self.heads, axis=0)
+        elif form != "b1qk":
+            index = {"bqk": np.s_[:, 0], "qk": np.s_[0, 0], "bk": np.s_[:, 0, 0], "k": np.s_[0, 0, 0]}[form]
+            mask = mask[index]
+        return self._meant(parameter.name, np.array(mask), problem)
+
+    def _key_mask(self, parameter: Parameter, problem: Problem) -> Any:
+        b, k = problem.keys.shape[0], problem.keys.shape[2]
+        mask = np.ones((b, k), dtype=bool) if problem.key_mask is None else problem.key_mask
+        mask = mask if "B" in self.axes else mask[0]
+        if _counts(parameter.name):
+            return frameworks.array(self.framework, np.asarray(mask.sum(-1)))
+        return self._meant(parameter.name, np.array(mask), problem)
+
+    def _meant(self, name: str, mask: np.ndarray, problem: Problem) -> Any:
+        module = type(self.function).__module__ if not hasattr(self.function, "__code__") else ""
+        says: Meaning = meaning(name, self.description, module)
+        if says == "added":
+            return frameworks.array(self.framework, np.where(mask, 0.0, -np.inf), problem.dtype)
+        return frameworks.array(self.framework, ~mask if says == "hides" else mask)
+
+    def _gradients(self, problem: Problem) -> dict[str, np.ndarray]:
+        arrays = self._arrays(problem)
+        shape = self._context_shape(problem)
+        cotangent = np.ones(shape) if problem.cotangent is None else problem.cotangent
+
+        def output(tracked: Mapping[str, Any]) -> Any:
+            return self._found(problem, self._call(problem, tracked))[0]
+
+        context = output(arrays)
+        weights = layouts.laid_out(self.plan.layout, cotangent, query=True).reshape(tuple(context.shape))
+        try:
+            found = frameworks.differentiated(self.framework, arrays, output, weights)
+        except Exception:
+            return {}
+        back = {name: self._back(gradient, getattr(problem, name).shape) for name, gradient in found.items()}
+        return {name: each for name, each in back.items() if each is not None}
+
+    def _back(self, gradient: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+        if self.plan.layout == "BQHD":
+            return gradient.swapaxes(1, 2)
+        if self.plan.layout in ("QBD", "1BD") and gradient.ndim == 3:
+            return gradient.swapaxes(0, 1)[:, None]
+        return gradient.reshape(shape) if gradient.size == np.prod(shape) else None
+
+    def call(self, problem: Problem) -> str:
+        def shown(parameter: Parameter) -> str:
+            arrays = ("query", "keys", "values", "input", "memory", "weight")
+            if parameter.positional or parameter.role in arrays:
+                return parameter.name
+            return f"{parameter.name}={'True' if parameter.role in ('causal', 'grouped') else '…'}"
+
+        there = []
+        arrays = dict.fromkeys(("query", "keys", "values"), None)
+        for parameter in self.plan.parameters:
+            try:
+                _, given = self._argument(parameter, problem, arrays)
+            except Exception:
+                given = False
+            if given:
+                there.append(shown(parameter))
+        return f"{self.name}({', '.join(there)})"
+
+    def plain(self) -> Subject | None:
+        if not frameworks.is_torch_module(self.function):
+            return None
+        module = with_identities(self.function)
+        if module is None:
+            return None
+        plain = Called(module, replace(self.plan, projected=False, width=self.width))
+        return plain if plain.tried() else None
+
+
+def _counts(name: str) -> bool:
+    """Whether a key mask by this name is given as lengths."""
+    return "len" in name.lower()
+
+
+def _total(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.sum(arrays, axis=0)
