@@ -12,7 +12,19 @@ import pytest
 
 import regard
 
-NAMES = {"Attention", "attend", "attention", "fit", "load", "look", "masks", "normalizers", "scores"}
+NAMES = {
+    "Attention",
+    "Report",
+    "attend",
+    "attention",
+    "fit",
+    "load",
+    "look",
+    "masks",
+    "normalizers",
+    "scores",
+    "verify",
+}
 
 ON_NUMPY = """
 import json, sys
@@ -23,6 +35,7 @@ query, keys, values = np.ones((2, 4)), np.ones((3, 4)), np.ones((3, 5))
 mask = np.ones(3, bool)
 regard.attend(query, keys, values, score=scores.dot, normalizer=normalizers.softmax, key_mask=mask)
 regard.attention(query, keys, values, statistics=("entropy",))
+assert regard.verify(regard.attend), regard.verify(regard.attend)
 print(json.dumps([name for name in ("torch", "jax", "tokenizers", "matplotlib") if name in sys.modules]))
 """
 
@@ -52,6 +65,7 @@ def test_the_public_names_are_those_that_are_offered():
 
 
 def test_a_name_is_the_thing_of_its_home():
+    from regard.checking import report, verify
     from regard.core import attention, masks
     from regard.decoding.looking import look
     from regard.training.fit import fit
@@ -60,6 +74,7 @@ def test_a_name_is_the_thing_of_its_home():
     assert regard.attend is attention.attend
     assert regard.attention is attention.attention
     assert regard.masks is masks
+    assert (regard.verify, regard.Report) == (verify.verify, report.Report)
     assert (regard.fit, regard.load, regard.look) == (fit, load, look)
 
 
@@ -70,7 +85,8 @@ def test_everything_can_be_imported_at_once():
 
 def test_an_unknown_name_is_an_error_that_lists_the_known_ones():
     with pytest.raises(
-        AttributeError, match=r"module 'regard' has no attribute 'atend'\. It offers Attention, attend, "
+        AttributeError,
+        match=r"module 'regard' has no attribute 'atend'\. It offers Attention, Report, attend, ",
     ):
         _ = regard.atend  # pyright: ignore[reportAttributeAccessIssue]
 

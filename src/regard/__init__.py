@@ -5,6 +5,7 @@
     regard.fit("pairs.tsv")                   train an encoder–decoder with attention
     regard.load("runs/pairs")                 open a trained one
     regard.look(model, "a text")              see what it looks at
+    regard.verify(function)                   is this attention function right? which mistake does it make?
 
 Names are loaded on first use, so that importing regard costs next to nothing and never imports PyTorch.
 """
@@ -15,6 +16,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from regard.checking.report import Report
+    from regard.checking.verify import verify
     from regard.core import masks, normalizers, scores
     from regard.core.attention import Attention, attend, attention
     from regard.decoding.looking import look
@@ -25,6 +28,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Attention": "regard.core.attention",
+    "Report": "regard.checking.report",
     "attend": "regard.core.attention",
     "attention": "regard.core.attention",
     "masks": "regard.core.masks",
@@ -33,9 +37,22 @@ _HOMES = {
     "fit": "regard.training.fit",
     "load": "regard.training.run",
     "look": "regard.decoding.looking",
+    "verify": "regard.checking.verify",
 }
 
-__all__ = ["Attention", "attend", "attention", "fit", "load", "look", "masks", "normalizers", "scores"]
+__all__ = [
+    "Attention",
+    "Report",
+    "attend",
+    "attention",
+    "fit",
+    "load",
+    "look",
+    "masks",
+    "normalizers",
+    "scores",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -108,7 +108,7 @@ def allowed(scores: Array, mask: Array | None, key_mask: Array | None, causal: b
 
 def right(query, keys, values, mask=None, key_mask=None, causal=False):
     seen = allowed(score(query, keys), mask, key_mask, causal)
-    anybody = seen.any((1, 2))[:, None, :, None]
+    anybody = np.asarray(seen.any((1, 2)))[:, None, :, None]
     keys, values = (np.where(anybody, array, 0).astype(array.dtype) for array in (keys, values))
     scores = np.where(seen, score(query.astype(np.float64), keys.astype(np.float64)), -np.inf)
     highest = scores.max(-1, keepdims=True)

@@ -277,3 +277,18 @@ def test_a_function_that_nothing_explains_is_given_up_soon():
     begin = time.perf_counter()
     find_mistakes(Function(odd, axes="BHQD"))
     assert time.perf_counter() - begin < 3
+
+
+def test_a_score_with_weights_inside_and_values_as_they_are_need_not_be_scaled():
+    w = np.random.default_rng(3).normal(size=(4, 4))
+
+    def attention_with_weights(query, keys, values):
+        return unscaled(query @ w, keys, values)
+
+    def and_of_values(query, keys, values):
+        return unscaled(query @ w, keys, values @ w)
+
+    identities = Function(unscaled, width=4)
+    options: dict[str, Any] = {"width": 4, "projected": True, "identities": identities}
+    assert wrong(Function(attention_with_weights, **options)) == set()
+    assert wrong(Function(and_of_values, **options)) == {"missing_scale"}

@@ -146,9 +146,10 @@ def guess(subject: Subject) -> tuple[str, str] | None:
     posed = pose(judged, question(judged))
     if posed is None or not posed.answered:
         return None
+    scaled_only = unscaled_is_meant(subject) == "no"
     for normalizer in NORMALIZERS:
         for score in SCORES:
-            if score == "dot" and unscaled_is_meant(subject) == "no":
+            if score == "dot" and scaled_only:
                 continue
             for causal in (False, True):
                 problem = replace(posed.problem, causal=causal)
@@ -165,10 +166,12 @@ def unscaled_is_meant(subject: Subject) -> Literal["yes", "perhaps", "no"]:
         subject: its ``name`` and, where it has one, its ``description`` are read.
 
     Returns:
-        "yes" for Luong's attention, what calls itself general or bilinear, and the Transformers that are
-        known not to scale (T5, GPT-Neo); "perhaps" for what only calls itself dot or dot-product attention,
-        by which some mean the scaled one; else "no".
+        "yes" for Luong's attention, what calls itself general or bilinear, what has weights in its score but
+        none for its values, and the Transformers that are known not to scale (T5, GPT-Neo); "perhaps" for
+        what only calls itself dot or dot-product attention, by which some mean the scaled one; else "no".
     """
+    if subject.projected and _values_are_averaged(subject):
+        return "yes"
     # "Without scaling" may be an intention or a confession: it decides nothing.
     words = re.sub(r"\b(no|not|without|missing) scal(e|ed|ing)\b", " ", words_of(subject))
     if re.search(r"\b(luong|bilinear|general|t5|gpt ?neo)\b", words):
@@ -176,6 +179,22 @@ def unscaled_is_meant(subject: Subject) -> Literal["yes", "perhaps", "no"]:
     if re.search(r"\b(scaled?|scaling|sqrt|vaswani|transformer|multi ?head(ed)?)\b", words):
         return "no"
     return "perhaps" if re.search(r"\b(dot|multiplicative)\b", words) else "no"
+
+
+def _values_are_averaged(subject: Subject) -> bool:
+    """Whether keys that are all alike give the mean of the values themselves, which no projection changed."""
+    problem = question(subject)
+    keys = np.broadcast_to(problem.keys[:, :, :1], problem.keys.shape).copy()
+    if subject.inputs == "self":
+        problem = replace(problem, query=keys, keys=keys, values=keys)
+    else:
+        problem = replace(problem, keys=keys, values=keys if subject.inputs == "memory" else problem.values)
+    posed = pose(subject, problem)
+    if posed is None or not posed.answered:
+        return False
+    heads, queries = problem.query.shape[1:3]
+    mean = repeat(problem.values, heads).mean(2, keepdims=True)
+    return agree(np.repeat(mean, queries, axis=2), posed.answer.context)
 
 
 def words_of(subject: Subject) -> str:

@@ -51,8 +51,8 @@ class Mistake:
 class Report:
     """Whether an attention function is right: the result of `regard.verify`.
 
-    It is true where nothing is wrong, so ``assert regard.verify(f)`` is a test. ``print(report)`` writes it
-    as text, a Rich console in colour, a notebook shows it as a page.
+    It is true where nothing is wrong, so ``assert regard.verify(f)`` is a test, whose failure shows it.
+    ``print(report)`` writes it as text, a Rich console in colour, a notebook shows it as a page.
 
     Attributes:
         name: the function's.
@@ -118,7 +118,12 @@ class Report:
         return text(self)
 
     def __repr__(self) -> str:
-        return str(self)
+        # One short line, because pytest cuts off what is longer.
+        names = [mistake.name for mistake in self.mistakes] or [law.name for law in self.broken]
+        return f"<Report: {self.name} is {self.verdict}{': ' * bool(names)}{', '.join(names)}>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from regard.checking.drawing import lines

@@ -6,6 +6,7 @@ from typing import Any
 
 from regard.checking import calling, reference
 from regard.checking.laws import Trial, judge
+from regard.checking.laws.causality import hides_by_default
 from regard.checking.laws.law import name_of
 from regard.checking.mistakes import find_mistakes
 from regard.checking.problems import Framework, Subject
@@ -68,12 +69,13 @@ def verify(
         grouped=grouped,
         framework=framework,
     )
-    hides = subject.causal == "always" or (bool(causal) and subject.causal == "never")
-    trial = Trial(subject, causal=hides)
+    trial = Trial(subject)
+    always = subject.causal == "always" or (bool(causal) and subject.causal == "never")
+    trial.causal = always or (causal is None and trial.failure is None and hides_by_default(trial))
     mistakes: list[Mistake] = []
     if trial.failure is None:
         mistakes = find_mistakes(
-            subject, causal=bool(causal) or hides, score=score_name, normalizer=normalizer_name
+            subject, causal=bool(causal) or trial.causal, score=score_name, normalizer=normalizer_name
         )
         trial.score, trial.normalizer = _meant(subject, score, normalizer)
         trial.suspected = any(mistake.severity == "wrong" for mistake in mistakes)
@@ -137,7 +139,7 @@ def _called(trial: Trial) -> str:
     if any(masks.values()):
         words.append(" and ".join(name for name, there in masks.items() if there))
     if trial.causal or subject.causal != "never":
-        words.append("causal when told to" if subject.causal == "flag" else "causal")
+        words.append("causal" if trial.causal or subject.causal == "always" else "causal when told to")
     if subject.grouped:
         words.append("grouped heads")
     words.append("gives weights" if subject.gives_weights else "gives the context alone")

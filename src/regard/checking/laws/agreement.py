@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from regard.checking.laws.causality import hides_alone
 from regard.checking.laws.law import Breach, Words, name_of
 from regard.checking.laws.trial import NEAR, CannotAskError, Trial, key_masked, masked, off
 from regard.checking.problems import Problem
@@ -68,6 +69,8 @@ def _judge(trial: Trial, score: object, normalizer: object) -> Law:
 
 def _differs(trial: Trial, problem: Problem, score: object, normalizer: object) -> Breach | None:
     hidden = trial.causal or problem.causal
+    if problem.causal:
+        hides_alone(trial)
     if hidden and problem.query.shape[2] != problem.keys.shape[2]:
         raise CannotAskError("Queries and keys differ in number.")
     expected = _expected(replace(problem, causal=hidden), score, normalizer, trial.subject.heads)

@@ -156,6 +156,8 @@ def _spanned(trial: Trial, problem: Problem) -> Breach | None:
     far = off(found.rest, np.zeros_like(found.rest))
     if far <= NEAR:
         return None
+    if trial.subject.heads == 1:
+        raise CannotAskError("It may have heads inside that are not known, so its values are not either.")
     context = trial.context(found.problem)
     return Breach(found.problem, context, "a sum of the values by some weights", off=far)
 

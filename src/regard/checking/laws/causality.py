@@ -64,6 +64,18 @@ def hides(trial: Trial) -> bool:
     return trial.causal or trial.subject.causal != "never"
 
 
+def hides_by_default(trial: Trial) -> bool:
+    """Whether the future has no influence, though nobody told it to hide it."""
+    problem = _square(trial)
+    if problem.query.shape[2] != problem.keys.shape[2]:
+        return False
+    try:
+        before, after = trial.context(problem), _changed(trial, problem, problem.keys.shape[2] - 1)
+    except (CannotAskError, NoAnswerError):
+        return False
+    return off(after[:, :, :-1], before[:, :, :-1]) <= 1e-7 < off(after[:, :, -1], before[:, :, -1])
+
+
 _NOT_CAUSAL = "It is not causal."
 
 
@@ -73,6 +85,7 @@ def _square(trial: Trial) -> Problem:
 
 def _told(trial: Trial, problem: Problem) -> Problem:
     """The problem with the future to be hidden, by the switch where there is one."""
+    hides_alone(trial)
     problem = replace(problem, causal=trial.subject.causal == "flag")
     if problem.keys.shape[2] < problem.query.shape[2]:
         raise CannotAskError("There are fewer keys than queries.")
@@ -86,6 +99,15 @@ def _changed(trial: Trial, problem: Problem, key: int) -> np.ndarray:
 
 def _becomes(trial: Trial) -> str:
     return "becomes key 2, value 9" if trial.subject.inputs == "separate" else "becomes 2"
+
+
+def hides_alone(trial: Trial) -> None:
+    """End where the switch is only a hint that goes with a mask, as in `torch.nn.MultiheadAttention`."""
+    if trial.subject.causal != "flag" or not trial.subject.takes_mask:
+        return
+    answer = trial.attempt(replace(_square(trial), causal=True))
+    if answer is not None and "mask" in answer.error:
+        raise CannotAskError(f"Its switch for the future goes with a mask: {answer.error.rstrip('.')}.")
 
 
 def _future(trial: Trial, problem: Problem) -> Breach | None:

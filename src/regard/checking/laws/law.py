@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from regard.checking.laws.trial import HALF, CannotAskError, NoAnswerError, Tria
 from regard.checking.problems import Problem
 from regard.checking.report import Law, Severity
 
+PATIENCE = 1.0
+"""Seconds that an example may take: some libraries compile anew for each size."""
 MOST_NUMBERS = 24
 """Arrays with more numbers are not written out."""
 
@@ -86,7 +89,10 @@ def smallest(trial: Trial, check: Check, breach: Breach) -> Breach:
     """The same breach in a smaller problem, where one is found."""
     if hung(trial):
         return breach
+    until = time.monotonic() + PATIENCE
     for problem in trial.small():
+        if time.monotonic() > until:
+            break
         try:
             found = check(trial, problem)
         except CannotAskError:

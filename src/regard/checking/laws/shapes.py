@@ -46,13 +46,14 @@ def takes_documented_shapes(trial: Trial) -> Law:
     """Every size of every axis that it has."""
     fragile: Law | None = None
     for severity, what, size in _documented(trial):
-        problem = trial.problem(replace(trial.size, **size))
-        answer = trial.attempt(problem)
-        if answer is None:
-            continue
-        breach = _refused(problem, answer)
+        breach = _tried(trial, size)
         if breach is None:
             continue
+        for part, axes in _ALONE if what == _ALL_AT_ONCE else ():
+            apart = _tried(trial, axes)
+            if apart is not None:
+                what, size, breach = part, axes, apart
+                break
         words = Words(DOCUMENTED.name, severity, DOCUMENTED.holds, f"With {what}: {_lower(breach.message)}")
         law = words.breached(trial, _smaller(trial, size) or replace(breach, message=""))
         if severity == "wrong":
@@ -61,6 +62,16 @@ def takes_documented_shapes(trial: Trial) -> Law:
         if hung(trial):
             break
     return fragile or DOCUMENTED.kept()
+
+
+_ALONE = (("a batch of one", {"batch": 1}), ("one head", {"heads": 1}))
+_ALL_AT_ONCE = "one query in a batch of one"
+
+
+def _tried(trial: Trial, size: dict[str, int]) -> Breach | None:
+    problem = trial.problem(replace(trial.size, **size))
+    answer = trial.attempt(problem)
+    return None if answer is None else _refused(problem, answer)
 
 
 def _smallest_failure(trial: Trial) -> Breach | None:
@@ -89,26 +100,26 @@ _SMALLER = {7: 2, 6: 1, 5: 3, 4: 2, 3: 2}
 
 
 def _documented(trial: Trial) -> list[tuple[Severity, str, dict[str, int]]]:
-    """What is tried, the small ones first, and how bad it is if it fails.
+    """What is tried, with several small axes at once, and how bad it is if it fails.
 
     Who hides the future may be written for as many queries as keys, others for values as wide as keys.
     """
-    size = trial.size
     later: Severity = "fragile" if trial.causal else "wrong"
-    tried: list[tuple[Severity, str, dict[str, int]]] = [
-        ("wrong", "a batch of one", {"batch": 1}),
-        ("wrong", "one head", {"heads": 1}),
-    ]
     if trial.subject.inputs == "self":
-        tried.append(("wrong", "one position", {"keys": 1, "queries": 1}))
-        return tried
-    tried.append(("wrong", "one query and one key", {"queries": 1, "keys": 1}))
-    tried.append((later, "one query", {"queries": 1, "keys": size.keys}))
-    tried.append((later, "fewer queries than keys", {"queries": 3, "keys": 5}))
-    if not trial.causal:
-        tried.append(("wrong", "one key", {"queries": 4, "keys": 1}))
+        return [
+            ("wrong", _ALL_AT_ONCE, {"batch": 1, "heads": 1}),
+            ("wrong", "one position", {"keys": 1, "queries": 1}),
+        ]
+    tried: list[tuple[Severity, str, dict[str, int]]] = [
+        (later, _ALL_AT_ONCE, {"batch": 1, "heads": 1, "queries": 1, "keys": STANDARD.keys}),
+        (later, "fewer queries than keys", {"queries": STANDARD.queries, "keys": STANDARD.keys}),
+    ]
+    if trial.causal:
+        tried.append(("wrong", "one query and one key", {"queries": 1, "keys": 1}))
+    else:
+        tried.append(("wrong", "one key", {"queries": STANDARD.queries, "keys": 1}))
         tried.append(("wrong", "more queries than keys", {"queries": 5, "keys": 3}))
-    wide = {"queries": size.queries, "values": STANDARD.values}
+    wide = {"queries": trial.size.queries, "values": STANDARD.values}
     tried.append(("fragile", "values of another width than the keys", wide))
     return tried
 

@@ -160,9 +160,10 @@ class Trial:
         values: np.ndarray | None = None,
     ) -> Problem:
         """Other numbers, with what is one array for the subject kept one."""
-        query = problem.query if query is None else query
-        keys = problem.keys if keys is None else keys
-        values = problem.values if values is None else values
+        # In memory as arrays usually are, because a view of another order is not what is judged.
+        query = problem.query if query is None else np.ascontiguousarray(query)
+        keys = problem.keys if keys is None else np.ascontiguousarray(keys)
+        values = problem.values if values is None else np.ascontiguousarray(values)
         if self.subject.inputs == "memory":
             values = keys
         if self.subject.inputs == "self":

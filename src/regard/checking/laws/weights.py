@@ -50,7 +50,7 @@ def shown(trial: Trial, problem: Problem) -> Weights:
     keys, width = problem.keys.shape[2], problem.values.shape[-1]
     if subject.inputs == "separate":
         free = trial.size is STANDARD and subject.width is None and subject.heads == 1
-        width = keys if free else width
+        width = max(keys, width) if free else width
         one_head = np.eye(keys, width // subject.heads)
         everywhere = np.broadcast_to(np.tile(one_head, subject.heads), (*problem.keys.shape[:3], width))
         problem = trial.replaced(problem, values=everywhere.copy())
