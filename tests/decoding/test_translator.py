@@ -339,6 +339,19 @@ def test_an_unknown_word_is_copied_from_an_unknown_one_where_the_source_has_any(
     assert prediction.alignment.copied == {1}
 
 
+def test_an_unknown_word_of_a_step_that_looked_nowhere_is_not_copied():
+    class Blind(Echo):
+        """Looks nowhere, as monotonic attention does behind the last word."""
+
+        def step(self, steps: Any, state: Any, words: Tensor) -> Any:
+            log_probabilities, weights, state = super().step(steps, state, words)
+            return log_probabilities, torch.zeros_like(weights), state
+
+    (prediction,) = echo(network=Blind).predict(["the Zyxwvut sleeps"])
+    assert prediction.text == "the <unk> sleeps"
+    assert not prediction.alignment.copied
+
+
 @pytest.mark.parametrize("texts", [[1, 2], ["the dog", None]])
 def test_what_is_no_text_is_named(texts):
     with pytest.raises(InputError, match=r"predict\(\): text \d is no text but"):

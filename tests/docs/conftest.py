@@ -35,6 +35,17 @@ WHAT = (("a letter", "einen Brief"), ("the old book", "das alte Buch"), ("two ke
 PAIRS = [tuple(" ".join(side) for side in zip(*parts, strict=True)) for parts in product(WHO, DOES, WHAT)]
 
 
+MENDED = '''
+import numpy as np
+
+
+def mended(query, keys, values):
+    scores = query @ keys.T / query.shape[-1] ** 0.5
+    shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return shares / shares.sum(axis=-1, keepdims=True) @ values
+'''
+
+
 @pytest.fixture
 def workplace(tmp_path, monkeypatch) -> Path:
     """The folder that a reader of the pages works in."""
@@ -59,6 +70,7 @@ def workplace(tmp_path, monkeypatch) -> Path:
         file.write((tmp_path / "pairs.tsv").read_bytes())
     write_catalog(tmp_path / "messages.po")
     write_memory(tmp_path / "memory.tmx")
+    (tmp_path / "attention.py").write_text(MENDED, encoding="utf-8")
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
-from typing import Any
+from dataclasses import replace
+from itertools import cycle, product
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
 from regard.data.tokenization import PAD, START
-from regard.models import recurrent
+from regard.models.config import MARGINALS, AttentionName
+from regard.models.decoder import DecoderState
 from regard.models.recurrent import RecurrentConfig, RecurrentTranslator
-from regard.nn.soft import ATTENTIONS
 
 VOCABULARY = 11
 LENGTHS = torch.tensor([5, 2, 4])
@@ -21,9 +22,26 @@ NO_DROPOUT = {"embedding_dropout": 0.0, "dropout": 0.0, "recurrent_dropout": 0.0
 ALL_DROPOUT = {"embedding_dropout": 0.3, "dropout": 0.4, "recurrent_dropout": 0.2}
 SETTINGS = [
     {"cell": cell, "attention": attention, "input_feeding": feeding, "encoder_layers": n, "decoder_layers": n}
-    for cell, attention, feeding, n in product(("gru", "lstm"), ATTENTIONS, (True, False), (1, 2))
+    for cell, attention, feeding, n in product(
+        ("gru", "lstm"), ("general", "additive"), (True, False), (1, 2)
+    )
 ]
+MECHANISMS: list[dict[str, Any]] = [
+    {"cell": cell, "attention": attention, "score": score, "window": 2, "top_k": 2}
+    for attention, cell, score in zip(
+        get_args(AttentionName),
+        cycle(("gru", "lstm")),
+        cycle(("general", "additive", "cosine", "location_aware", "dot", "coverage")),
+        strict=False,
+    )
+]
+for each in MECHANISMS:
+    if each["attention"] in MARGINALS:
+        each["score"] = "concat"
 FEW_SETTINGS = SETTINGS[::5]
+ALL_SETTINGS = SETTINGS + MECHANISMS
+PICKED_WITHOUT_A_SLOPE = ("hardmax", "reinforce", "straight_through")
+SMOOTH_SETTINGS = [each for each in ALL_SETTINGS if each["attention"] not in PICKED_WITHOUT_A_SLOPE]
 
 
 @pytest.fixture(autouse=True)
@@ -51,20 +69,20 @@ def texts(seed: int = 0, steps: int = 4) -> tuple[Tensor, Tensor]:
 
 
 def loss(model: RecurrentTranslator) -> Tensor:
-    """Of all words and, a little, of where was looked."""
+    """Of all words and, a little, of where was looked; what is drawn is drawn alike each time."""
     source, target = texts()
+    torch.manual_seed(1)
     features, weights = model(source, LENGTHS, target)
-    said = torch.log_softmax(model.logits(features), dim=-1)[..., 4:]
+    said = model.log_probabilities(features, weights)[..., 4:]
     return -said.mean() + (weights * torch.linspace(0, 1, weights.shape[-1])).sum()
 
 
 def name(settings: dict[str, Any]) -> str:
-    feeding = "fed" if settings["input_feeding"] else "unfed"
-    return f"{settings['cell']}-{settings['attention']}-{feeding}-{settings['encoder_layers']}"
+    return "-".join(str(value) for value in settings.values())
 
 
 @pytest.mark.parametrize("tied", ["all", "target", "none"])
-@pytest.mark.parametrize("settings", SETTINGS, ids=name)
+@pytest.mark.parametrize("settings", SMOOTH_SETTINGS, ids=name)
 def test_every_setting_has_the_gradient_of_finite_differences(settings, tied):
     model = made(**settings, tied=tied)
     parameters = list(model.parameters())
@@ -77,7 +95,7 @@ def test_every_setting_has_the_gradient_of_finite_differences(settings, tied):
             for parameter, direction in zip(parameters, directions, strict=True):
                 parameter.add_(direction, alpha=step)
             heights.append(float(loss(model)))
-    assert slope == pytest.approx((heights[0] - heights[1]) / 2e-5, rel=1e-6, abs=1e-8)
+    assert slope == pytest.approx((heights[0] - heights[1]) / 2e-5, rel=1e-5, abs=1e-8)
     assert all(gradient.any() for gradient in gradients)
 
 
@@ -102,18 +120,18 @@ def stepped(model: RecurrentTranslator, encoded: Any, target: Tensor) -> tuple[T
     return torch.stack(said, dim=1), torch.stack(looked, dim=1)
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=name)
+@pytest.mark.parametrize("settings", ALL_SETTINGS, ids=name)
 def test_running_along_known_words_is_saying_them_one_by_one(settings):
     model = made(**settings).eval()
     source, target = texts()
     features, weights = model(source, LENGTHS, target)
     said, looked = stepped(model, model.encode(source, LENGTHS), target)
-    torch.testing.assert_close(said, torch.log_softmax(model.logits(features), dim=-1))
+    torch.testing.assert_close(said, model.log_probabilities(features, weights))
     torch.testing.assert_close(looked, weights)
     torch.testing.assert_close(said.exp().sum(-1), torch.ones(target.shape, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("settings", FEW_SETTINGS, ids=name)
+@pytest.mark.parametrize("settings", ALL_SETTINGS, ids=name)
 def test_several_hypotheses_of_a_sentence_are_stepped_as_if_alone(settings):
     model = made(**settings).eval()
     source, _ = texts()
@@ -129,7 +147,7 @@ def test_several_hypotheses_of_a_sentence_are_stepped_as_if_alone(settings):
         torch.testing.assert_close(weights[hypothesis::2], looked[:, -1])
 
 
-@pytest.mark.parametrize("settings", FEW_SETTINGS, ids=name)
+@pytest.mark.parametrize("settings", ALL_SETTINGS, ids=name)
 def test_sentences_are_selected_and_repeated_at_any_point(settings):
     model = made(**settings).eval()
     source, target = texts()
@@ -146,7 +164,7 @@ def test_sentences_are_selected_and_repeated_at_any_point(settings):
     torch.testing.assert_close((found, weights), (said[rows, 1], looked[rows, 1]))
 
 
-@pytest.mark.parametrize("settings", FEW_SETTINGS, ids=name)
+@pytest.mark.parametrize("settings", ALL_SETTINGS, ids=name)
 def test_a_sentence_depends_neither_on_its_neighbours_nor_on_its_padding(settings):
     model = made(**settings).eval()
     source, target = texts()
@@ -156,7 +174,8 @@ def test_a_sentence_depends_neither_on_its_neighbours_nor_on_its_padding(setting
             alone = torch.full((1, length + wider), VOCABULARY - 1)
             alone[:, :length] = source[row, :length]
             found, looked = model(alone, LENGTHS[row : row + 1], target[row : row + 1])
-            torch.testing.assert_close(found[0], features[row])
+            said = model.log_probabilities(found, looked)
+            torch.testing.assert_close(said[0], model.log_probabilities(features, weights)[row])
             torch.testing.assert_close(looked[0, :, :length], weights[row, :, :length])
             assert not looked[:, :, length:].any()
 
@@ -181,12 +200,12 @@ def test_a_sentence_without_words_is_not_a_number_problem():
     torch.testing.assert_close((features[::2], weights[::2]), expected)
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", get_args(AttentionName))
 def test_keys_are_projected_once_a_sentence(attention, monkeypatch):
     model = made(attention=attention).eval()
     score, calls = model.decoder.score, []
-    project = score.project
-    monkeypatch.setitem(vars(score), "project", lambda keys: calls.append(keys.shape) or project(keys))
+    prepare = score.prepare
+    monkeypatch.setitem(vars(score), "prepare", lambda keys: calls.append(keys.shape) or prepare(keys))
     source, target = texts()
     model(source, LENGTHS, target)
     assert calls == [(len(LENGTHS), source.shape[1], 8)]
@@ -199,7 +218,8 @@ def fed(model: RecurrentTranslator) -> bool:
     source, target = texts()
     steps, state = model.start(model.encode(source, LENGTHS))
     _, _, state = model.step(steps, state, target[:, 0])
-    other = recurrent.DecoderState(state.layers, state.attended + 1)
+    assert isinstance(state, DecoderState)
+    other = replace(state, attended=state.attended + 1)
     results = [model.step(steps, each, target[:, 1])[0] for each in (state, other)]
     return not torch.equal(*results)
 
@@ -269,10 +289,9 @@ def test_each_mask_of_the_decoder_hides_something(cell, masks):
     source, target = texts()
     encoded = model.encode(source, LENGTHS)
     expected, _ = stepped(model, encoded, target)
-    masked = model.train().decoder.over(encoded)
-    steps = model.eval().decoder.over(encoded)
+    masked, _ = model.train().decoder.start(encoded)
+    steps, state = model.eval().decoder.start(encoded)
     vars(steps)[masks] = vars(masked)[masks]
-    state = model.decoder.start(encoded)
     for position, words in enumerate(target.T[:2]):
         log_probabilities, _, state = model.step(steps, state, words)
         assert not torch.allclose(log_probabilities, expected[:, position])

@@ -167,3 +167,15 @@ def test_what_a_pass_has_kept_is_freed_with_it(back):
         assert matrix() is None
     finally:
         gc.enable()
+
+
+def test_what_is_not_narrow_is_multiplied_in_its_own_dtype_under_autocast():
+    weight, x = made(3, 4, dtype=torch.float32), made(5, 4, dtype=torch.float32)
+    expected = x @ weight.T
+    slopes = torch.autograd.grad(expected.sum(), (weight, x))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = Shared(weight, narrow=False)(x)
+        assert torch.equal(Shared(weight.detach(), narrow=False)(x), expected)
+        assert Shared(weight)(x).dtype == torch.bfloat16
+    assert torch.equal(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), (weight, x)), slopes)

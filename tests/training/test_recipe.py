@@ -89,8 +89,9 @@ def test_settings_within_their_ranges_survive_being_written(
         (
             {"model": {"widht": 1}},
             "model.widht is not a setting. Did you mean width? "
-            "Known: attention, cell, decoder_layers, dropout, "
-            "embedding, embedding_dropout, encoder_layers, input_feeding, recurrent_dropout, tied, width.",
+            "Known: attention, baseline, cell, coverage_loss, decoder_layers, dropout, embedding, "
+            "embedding_dropout, encoder_layers, input_feeding, positions, recurrent_dropout, score, "
+            "temperature, tied, top_k, width, window.",
         ),
         (
             {"decoding": {"zzz": 1}},
@@ -140,6 +141,11 @@ def test_a_whole_number_is_taken_where_a_number_is_needed():
     [
         ("model", "width", 0, "at least 1"),
         ("model", "width", 7, "even"),
+        ("model", "temperature", 0.0, "greater than 0"),
+        ("model", "window", 0, "at least 1"),
+        ("model", "top_k", 0, "at least 1"),
+        ("model", "positions", 0, "at least 1"),
+        ("model", "coverage_loss", -1.0, "not negative"),
         ("model", "encoder_layers", 0, "at least 1"),
         ("model", "dropout", 1.0, "a share from 0 up to, but not including, 1"),
         ("model", "dropout", -0.1, "a share from 0 up to, but not including, 1"),

@@ -212,10 +212,12 @@ class Model:
         """The tokens of an output, unknown ones copied from where they looked, and which ones were.
 
         A word that the model cannot say is most likely one that it cannot read: where the source has unknown
-        words, the one looked at most is copied, else whichever word is.
+        words, the one looked at most is copied, else whichever word is. A step that looked nowhere copies
+        nothing.
         """
         tokens = [self.tokenizer.tokens[i] for i in hypothesis.tokens]
-        copied = {i for i, token in enumerate(hypothesis.tokens) if replace_unknown and token == UNKNOWN}
+        unknown = [i for i, token in enumerate(hypothesis.tokens) if token == UNKNOWN]
+        copied = {i for i in unknown if replace_unknown and hypothesis.weights[i].any()}
         candidates = [j for j, token in enumerate(source.ids) if token == UNKNOWN] or range(len(source.ids))
         for i in copied:
             tokens[i] = source.tokens[max(candidates, key=hypothesis.weights[i].__getitem__)]

@@ -7,7 +7,8 @@
     a_t       = tanh(W_c [s_t; c_t])                       the attentional state
     p(y_t)    = softmax(E W_o a_t + b)                     E: the target embeddings, where they are tied
 
-The weights α_t belong to the word y_t that step t emits.
+The weights α_t belong to the word y_t that step t emits. Other mechanisms take the place of softmax by name,
+see `regard.models.config`; `regard.models.marginal` sums over where it could look.
 
 Sources: Luong, Pham and Manning 2015, eqs. 5–8 and section 3.3 (input feeding), arXiv:1508.04025; Bahdanau,
 Cho and Bengio 2015, arXiv:1409.0473; start of the decoder from the mean of the h_j: Sennrich et al. 2017
@@ -16,76 +17,21 @@ Cho and Bengio 2015, arXiv:1409.0473; start of the decoder from the mean of the 
 
 from __future__ import annotations
 
-from copy import copy
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from regard.models.config import MARGINALS, RecurrentConfig
+from regard.models.decoder import DecoderPass, DecoderState, RecurrentDecoder
+from regard.models.layers import Encoded, Forced
+from regard.models.marginal import MarginalDecoder, MarginalPass, MarginalState
 from regard.nn.dropout import drop, variational_mask
+from regard.nn.exact import NEVER, mixture
 from regard.nn.precision import wide
-from regard.nn.recurrent import CELLS, BidirectionalLayer, CellName, RecurrentWeights, State
-from regard.nn.shared import Shared
-from regard.nn.soft import ATTENTIONS, AttentionName, SentenceAttention
+from regard.nn.recurrent import CELLS, BidirectionalLayer
 
-
-@dataclass(frozen=True)
-class RecurrentConfig:
-    """What the model is made of.
-
-    Args:
-        cell: the recurrent cell of encoder and decoder.
-        embedding: features of a word.
-        width: features of a decoder state and of an encoder output; half of the latter for each direction.
-        encoder_layers, decoder_layers: how many recurrent layers.
-        attention: the score function.
-        input_feeding: whether the decoder is fed with where it has just looked.
-        tied: which embeddings are one matrix: source, target and output ("all"), target and output
-            ("target"), "none".
-        embedding_dropout, dropout, recurrent_dropout: shares of features dropped from the embeddings, between
-            layers and before the output, and from the states that recur; each mask is kept over a sentence.
-    """
-
-    cell: CellName = "gru"
-    embedding: int = 256
-    width: int = 512
-    encoder_layers: int = 1
-    decoder_layers: int = 1
-    attention: AttentionName = "general"
-    input_feeding: bool = True
-    tied: Literal["all", "target", "none"] = "all"
-    embedding_dropout: float = 0.2
-    dropout: float = 0.3
-    recurrent_dropout: float = 0.0
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A batch of sentences, read: outputs (B, S, W), where words are (B, S), the decoder's first states."""
-
-    outputs: Tensor
-    mask: Tensor
-    start: tuple[State, ...]
-
-    def select(self, rows: Tensor) -> Encoded:
-        """The sentences of the given rows, in their order; a row may be repeated."""
-        start = tuple(tuple(part[rows] for part in layer) for layer in self.start)
-        return Encoded(self.outputs[rows], self.mask[rows], start)
-
-
-@dataclass(frozen=True)
-class DecoderState:
-    """What a decoder remembers between two steps: the state of each layer, the attentional state (B, W)."""
-
-    layers: tuple[State, ...]
-    attended: Tensor
-
-    def select(self, rows: Tensor) -> DecoderState:
-        """The state of the given rows, in their order; a row may be repeated."""
-        layers = tuple(tuple(part[rows] for part in layer) for layer in self.layers)
-        return DecoderState(layers, self.attended[rows])
+__all__ = ["RecurrentConfig", "RecurrentEncoder", "RecurrentTranslator"]
 
 
 class RecurrentEncoder(nn.Module):
@@ -115,89 +61,6 @@ class RecurrentEncoder(nn.Module):
         return Encoded(x.transpose(0, 1), torch.arange(len(x)) < lengths[:, None], start)
 
 
-class RecurrentDecoder(nn.Module):
-    """Recurrent layers, attention over the encoder's outputs, and the attentional state."""
-
-    def __init__(self, config: RecurrentConfig) -> None:
-        super().__init__()
-        self.config, self.cell = config, CELLS[config.cell]
-        width = config.width
-        inputs = [config.embedding] + [width] * (config.decoder_layers - 1)
-        self.layers = nn.ModuleList(RecurrentWeights(self.cell, features, width) for features in inputs)
-        gates = self.cell.gates * width
-        self.feed = nn.Linear(width, gates, bias=False) if config.input_feeding else None
-        self.score = ATTENTIONS[config.attention](width, width)
-        self.combine = nn.Linear(2 * width, width, bias=False)
-        self.output = nn.Linear(width, config.embedding, bias=False)
-
-    def levels(self) -> list[RecurrentWeights]:
-        """The weights of each layer, the lowest first."""
-        return cast("list[RecurrentWeights]", list(self.layers))
-
-    def start(self, encoded: Encoded) -> DecoderState:
-        """The state before the first word."""
-        return DecoderState(encoded.start, torch.zeros_like(encoded.start[0][0]))
-
-    def word_gates(self, embedded: Tensor) -> Tensor:
-        """What words (…, E) give to the first layer's gates, (…, gates · W); for all known steps at once."""
-        lowest = self.levels()[0]
-        return F.linear(embedded, lowest.weight_ih, lowest.bias_ih)
-
-    def over(self, encoded: Encoded) -> DecoderPass:
-        """Get ready to step over a batch of sentences: keys are projected here, once."""
-        return DecoderPass(self, encoded)
-
-
-class DecoderPass:
-    """One pass of the decoder over a batch: everything that is the same at each step, made once."""
-
-    def __init__(self, decoder: RecurrentDecoder, encoded: Encoded) -> None:
-        config, training = decoder.config, decoder.training
-        shape = (len(encoded.outputs), config.width)
-        self.layers, self.cell = decoder.levels(), decoder.cell
-        self.attend = SentenceAttention(decoder.score, encoded.outputs, encoded.mask)
-        self.feed = None if decoder.feed is None else Shared(decoder.feed.weight)
-        self.recurrent = [Shared(layer.weight_hh) for layer in self.layers]
-        self.upwards = [Shared(layer.weight_ih) for layer in self.layers[1:]]
-        self.combine = Shared(decoder.combine.weight)
-        self.state_masks = [
-            variational_mask(shape, config.recurrent_dropout, training=training) for _ in self.layers
-        ]
-        self.layer_masks = [variational_mask(shape, config.dropout, training=training) for _ in self.upwards]
-        self.output_mask = variational_mask(shape, config.dropout, training=training)
-
-    def advance(self, word_gates: Tensor, state: DecoderState) -> tuple[DecoderState, Tensor]:
-        """Go one step.
-
-        Args:
-            word_gates: (R, gates · W), what the previous words give to the gates. The R = B · k rows are as
-                many hypotheses for each sentence, one sentence after the other.
-            state: of the step before.
-
-        Returns:
-            the next state, and the weights (R, S).
-        """
-        x_gates = word_gates if self.feed is None else word_gates + self.feed(state.attended)
-        layers: list[State] = []
-        for level, layer in enumerate(self.layers):
-            if level > 0:
-                below = drop(layers[-1][0], self.layer_masks[level - 1])
-                x_gates = self.upwards[level - 1](below) + layer.bias_ih
-            h = drop(state.layers[level][0], self.state_masks[level])
-            h_gates = self.recurrent[level](h) + layer.bias_hh
-            layers.append(self.cell.advance(x_gates, h_gates, state.layers[level]))
-        s = layers[-1][0]
-        context, weights = self.attend(s)
-        attended = torch.tanh(self.combine(torch.cat([s.to(context.dtype), context], dim=-1)))
-        return DecoderState(tuple(layers), drop(attended, self.output_mask)), weights
-
-    def select(self, rows: Tensor) -> DecoderPass:
-        """The pass over the sentences of the given rows, in evaluation; no keys are projected again."""
-        chosen = copy(self)
-        chosen.attend = self.attend.select(rows)
-        return chosen
-
-
 class RecurrentTranslator(nn.Module):
     """The whole model: embeddings, encoder, decoder, and the projection to the vocabulary.
 
@@ -210,7 +73,7 @@ class RecurrentTranslator(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = RecurrentEncoder(config)
-        self.decoder = RecurrentDecoder(config)
+        self.decoder = MarginalDecoder(config) if config.attention in MARGINALS else RecurrentDecoder(config)
         self.target_embedding = nn.Embedding(vocabulary, config.embedding)
         self.source_embedding = (
             self.target_embedding if config.tied == "all" else nn.Embedding(vocabulary, config.embedding)
@@ -233,39 +96,65 @@ class RecurrentTranslator(nn.Module):
         """Read source tokens (B, S) of the given lengths (B,), padded behind."""
         return self.encoder(self._embed(self.source_embedding, source), lengths)
 
-    def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _word_gates(self, given: Tensor) -> Tensor:
+        """What words (B, T) give to the decoder's gates, (B, T, gates · W); a step's lie side by side."""
+        embedded = self._embed(self.target_embedding, given)
+        return self.decoder.word_gates(embedded.transpose(0, 1)).transpose(0, 1)
+
+    def forward(self, source: Tensor, lengths: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """Run the decoder along known words.
 
         Args:
             source: (B, S) tokens, padded behind; lengths: (B,).
-            target: (B, T) tokens that each step is given: the start token and all but the last of what is to
+            given: (B, T) tokens that each step is given: the start token and all but the last of what is to
                 be said.
 
         Returns:
-            features (B, T, E), for `logits`; weights (B, T, S).
+            features and weights (B, T, S), for `log_probabilities`. Features are (B, T, E); for attention
+            that sums over keys (B, T, S, E), of what would be said by each key alone.
         """
-        encoded = self.encode(source, lengths)
-        steps = self.decoder.over(encoded)
-        state = self.decoder.start(encoded)
-        word_gates = self.decoder.word_gates(self._embed(self.target_embedding, target).transpose(0, 1))
-        attended, weights = [], []
-        for gates in word_gates.unbind(0):
-            state, looked = steps.advance(gates, state)
-            attended.append(state.attended)
-            weights.append(looked)
-        return self.decoder.output(torch.stack(attended, dim=1)), torch.stack(weights, dim=1)
+        encoded, word_gates = self.encode(source, lengths), self._word_gates(given)
+        run = self._run(encoded, word_gates, given)
+        return run.features, run.weights
+
+    def _run(self, encoded: Encoded, word_gates: Tensor, given: Tensor) -> Forced:
+        if isinstance(self.decoder, MarginalDecoder):
+            return self.decoder.run(encoded, word_gates, given, self.output)
+        return self.decoder.run(encoded, word_gates)
+
+    def loss(
+        self, source: Tensor, lengths: Tensor, given: Tensor, wanted: Tensor, *, smoothing: float = 0.0
+    ) -> Tensor:
+        """What training makes small, summed over all real words, in nats.
+
+        It is cross-entropy; with attention that draws, of words said by drawn keys, and its gradient makes
+        good draws likelier too; with attention that sums over keys, of the sum.
+
+        Args:
+            source, lengths, given: as for `forward`.
+            wanted: (B, T) tokens that each step is to say, padded behind.
+            smoothing: the share of each wanted word that is spread over the whole vocabulary.
+        """
+        encoded, word_gates = self.encode(source, lengths), self._word_gates(given)
+        return self.decoder.loss(encoded, word_gates, wanted, self.output, smoothing)
 
     def logits(self, features: Tensor) -> Tensor:
         """features (…, E) to the logits of each token of the vocabulary (…, V)."""
         return self.output(features)
 
-    def start(self, encoded: Encoded) -> tuple[DecoderPass, DecoderState]:
-        """What `step` needs before the first word."""
-        return self.decoder.over(encoded), self.decoder.start(encoded)
+    def log_probabilities(self, features: Tensor, weights: Tensor) -> Tensor:
+        """log p of each word (B, T, V), from what `forward` gives."""
+        said = torch.log_softmax(wide(self.logits(features)), dim=-1)
+        if features.dim() == weights.dim():
+            return said
+        never = weights == 0  # whose logarithm has no gradient
+        return mixture(wide(weights).masked_fill(never, 1.0).log().masked_fill(never, NEVER), said)
 
-    def step(
-        self, steps: DecoderPass, state: DecoderState, words: Tensor
-    ) -> tuple[Tensor, Tensor, DecoderState]:
+    def start(self, encoded: Encoded) -> tuple[DecoderPass | MarginalPass, DecoderState | MarginalState]:
+        """What `step` needs before the first word."""
+        return self.decoder.start(encoded)
+
+    def step(self, steps: Any, state: Any, words: Tensor) -> tuple[Tensor, Tensor, Any]:
         """Say one word more, without looking back.
 
         Args:
@@ -276,7 +165,4 @@ class RecurrentTranslator(nn.Module):
         Returns:
             log-probabilities of the next word (R, V), weights (R, S), and the next state.
         """
-        embedded = self._embed(self.target_embedding, words[:, None])[:, 0]
-        state, weights = steps.advance(self.decoder.word_gates(embedded), state)
-        logits = self.logits(self.decoder.output(state.attended))
-        return torch.log_softmax(wide(logits), dim=-1), weights, state
+        return steps.say(self._word_gates(words[:, None])[:, 0], state, words, self.output)

@@ -21,14 +21,16 @@ class Shared:
 
     Args:
         weight: (…, N, K), with K features in and N features out.
+        narrow: whether the products are computed in the dtype of `torch.autocast` where that is on, as
+            `torch.nn.functional.linear` would; else always in that of the weight.
 
-    Calling it with x (…, M, K) gives (…, M, N); leading axes must be those of the weight. Under
-    `torch.autocast` the products are computed in its dtype, as `torch.nn.functional.linear` would. It can be
+    Calling it with x (…, M, K) gives (…, M, N); leading axes must be those of the weight. It can be
     differentiated once.
     """
 
-    def __init__(self, weight: Tensor) -> None:
-        self.dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
+    def __init__(self, weight: Tensor, *, narrow: bool = True) -> None:
+        autocast = torch.is_autocast_enabled("cpu")
+        self.dtype = torch.get_autocast_dtype("cpu") if autocast and narrow else weight.dtype
         self.weight = weight.detach().to(self.dtype)
         self.steps = _Steps()
         tracked = torch.is_grad_enabled() and weight.requires_grad
@@ -36,8 +38,16 @@ class Shared:
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.handle is None:
-            return x.to(self.dtype) @ self.weight.transpose(-1, -2)
+            return _product(x.to(self.dtype), self.weight)
         return _Apply.apply(x, self.handle, self.weight, self.steps)  # pyright: ignore[reportReturnType]
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """x Wᵀ, in the dtype that both have."""
+    if x.dtype == torch.float32 and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            return x @ weight.transpose(-1, -2)
+    return x @ weight.transpose(-1, -2)
 
 
 # Apart from `Shared`, whose handle holds the graph, which holds this: as one object they would be a cycle,
@@ -86,7 +96,7 @@ class _Apply(torch.autograd.Function):
         ctx.dtypes, ctx.steps = (x.dtype, handle.dtype), steps
         x = x.to(weight.dtype)
         ctx.save_for_backward(x, weight)
-        return x @ weight.transpose(-1, -2)
+        return _product(x, weight)
 
     @staticmethod
     @once_differentiable

@@ -1,155 +1,200 @@
-"""Soft attention for a decoder: the keys are projected once a sentence, the queries come step by step.
+"""Attention of a decoder over a batch of sentences, asked step by step.
 
-Each class is a score function of `regard.core.scores` with its learned parts. ``project(keys)`` is done once
-a sentence, and ``over(projected)`` gives a function from queries to scores. What `SentenceAttention` makes of
-both is what `regard.core.attention` computes with the same score, and a test says so.
+Three ideas, each of its own: a score over keys that are prepared once a sentence (`regard.nn.scores`,
+`regard.nn.coverage`); what makes weights of scores, either softly, a normalizer, or by picking
+(`regard.nn.picking`); and what is carried from step to step, an `AttentionState`. With a normalizer and a
+score that remembers nothing, what comes out is what `regard.core.attention` computes with both, and a test
+says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from regard.errors import InputError
+from regard.nn.picking import Picker, PickState
+from regard.nn.scores import NEVER, Score
 from regard.nn.shared import Shared
 
-Score = Callable[[Tensor], Tensor]
-"""queries (B, Q, D) to scores (B, Q, K)."""
+Normalizer = Callable[[Tensor], Tensor]
+"""scores (…, K), −∞ where a key is hidden, to weights (…, K)."""
 
 
-class Dot(nn.Module):
-    """query · key, of one width or projected to it. Luong, Pham and Manning 2015, eq. 8; arXiv:1508.04025."""
-
-    def __init__(self, query_width: int, key_width: int) -> None:
-        super().__init__()
-        same = query_width == key_width
-        self.project = nn.Identity() if same else nn.Linear(key_width, query_width, bias=False)
-
-    def over(self, projected: Tensor) -> Score:
-        """The score function of one batch of sentences; projected (B, K, D_q)."""
-        return Shared(projected)
+def softmax(scores: Tensor) -> Tensor:
+    """The softmax of scores (…, K) of which none is a row of −∞, where PyTorch's own is right, and fast."""
+    return torch.softmax(scores, dim=-1)
 
 
-class General(nn.Module):
-    """query · W key. Luong et al. 2015, eq. 8, second line."""
+@dataclass(frozen=True, eq=False)
+class AttentionState:
+    """What attention carries from step to step, a row for each hypothesis.
 
-    def __init__(self, query_width: int, key_width: int) -> None:
-        super().__init__()
-        self.project = nn.Linear(key_width, query_width, bias=False)
+    Attributes:
+        remembered: (R, K), what a score remembers of where was looked; None where it remembers nothing.
+        picked: what a mechanism that picks remembers; None where none does.
+    """
 
-    def over(self, projected: Tensor) -> Score:
-        """The score function of one batch of sentences; projected (B, K, D_q)."""
-        return Shared(projected)
+    remembered: Tensor | None = None
+    picked: PickState | None = None
 
-
-class _OneHiddenLayer(nn.Module):
-    """v · tanh(W_q query + W_k key), wherever the two matrices are kept."""
-
-    direction: nn.Parameter
-
-    def matrices(self) -> tuple[Tensor, Tensor]:
-        """W_q (A, D_q) and W_k (A, D_k)."""
-        raise NotImplementedError
-
-    def project(self, keys: Tensor) -> Tensor:
-        """What keys (B, K, D_k) give to the hidden layer, (B, K, A)."""
-        return nn.functional.linear(keys, self.matrices()[1])
-
-    def over(self, projected: Tensor) -> Score:
-        """The score function of one batch of sentences; projected (B, K, A)."""
-        query_matrix, direction = Shared(self.matrices()[0]), self.direction.to(projected.dtype)
-
-        def score(query: Tensor) -> Tensor:
-            hidden = query_matrix(query.flatten(0, 1)).unflatten(0, query.shape[:2])
-            return torch.tanh(hidden[:, :, None] + projected[:, None]) @ direction
-
-        return score
+    def select(self, rows: Tensor) -> AttentionState:
+        """The state of the given rows, in their order; a row may be repeated."""
+        return AttentionState(
+            None if self.remembered is None else self.remembered[rows],
+            None if self.picked is None else self.picked.select(rows),
+        )
 
 
-class Additive(_OneHiddenLayer):
-    """v · tanh(W_q query + W_k key). Bahdanau, Cho and Bengio 2015, appendix A.1.2; arXiv:1409.0473."""
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """What one step saw.
 
-    def __init__(self, query_width: int, key_width: int) -> None:
-        super().__init__()
-        self.query = nn.Linear(query_width, query_width, bias=False)
-        self.keys = nn.Linear(key_width, query_width, bias=False)
-        self.direction = _direction(query_width)
+    Attributes:
+        context: (R, D), the average of the keys by the weights.
+        weights: (R, K), in float32 or wider.
+        state: for the next step.
+        log_probability: (R,), in nats, of the key that was drawn; None where nothing was.
+        entropy: (R,), in nats, of what it was drawn from; None where nothing was drawn.
+    """
 
-    def matrices(self) -> tuple[Tensor, Tensor]:
-        """W_q (A, D_q) and W_k (A, D_k)."""
-        return self.query.weight, self.keys.weight
-
-
-class Concat(_OneHiddenLayer):
-    """v · tanh(W [query; key]). Luong et al. 2015, eq. 8, third line: additive with both matrices in one."""
-
-    def __init__(self, query_width: int, key_width: int) -> None:
-        super().__init__()
-        self.query_width = query_width
-        self.joint = nn.Linear(query_width + key_width, query_width, bias=False)
-        self.direction = _direction(query_width)
-
-    def matrices(self) -> tuple[Tensor, Tensor]:
-        """The columns of W that meet the query (A, D_q), and those that meet the key (A, D_k)."""
-        return self.joint.weight[:, : self.query_width], self.joint.weight[:, self.query_width :]
+    context: Tensor
+    weights: Tensor
+    state: AttentionState
+    log_probability: Tensor | None = None
+    entropy: Tensor | None = None
 
 
-def _direction(width: int) -> nn.Parameter:
-    return nn.Parameter(torch.empty(width).uniform_(-1, 1) / width**0.5)
+@dataclass(frozen=True, eq=False)
+class Mechanism:
+    """How to look: a score, and what makes weights of it.
 
+    Args:
+        score: compares queries with keys.
+        weigher: a normalizer, or a `Picker`.
+        chunk_score: the second score of a picker that is chunked; it remembers what the first one does.
 
-ATTENTIONS: dict[str, type[Dot] | type[General] | type[Additive] | type[Concat]] = {
-    "dot": Dot,
-    "general": General,
-    "concat": Concat,
-    "additive": Additive,
-}
-AttentionName = Literal["dot", "general", "concat", "additive"]
+    Raises:
+        InputError: a chunk_score is missing, or there is no picker that takes it.
+    """
+
+    score: Score
+    weigher: Normalizer | Picker = softmax
+    chunk_score: Score | None = None
+
+    def __post_init__(self) -> None:
+        chunked = isinstance(self.weigher, Picker) and self.weigher.chunked
+        if chunked != (self.chunk_score is not None):
+            raise InputError(
+                f"Mechanism(): chunk_score= goes with a picker that is chunked, and with no other weigher. "
+                f"Got chunk_score={self.chunk_score!r}, weigher={self.weigher!r}."
+            )
+
+    def over(self, keys: Tensor, key_mask: Tensor) -> SentenceAttention:
+        """Get ready to look at keys (B, K, D), which are also the values, where key_mask (B, K) is True."""
+        keys = keys.masked_fill(~key_mask[..., None], 0.0)  # lest a NaN behind a sentence's end reach it
+        chunk_score = self.chunk_score
+        return SentenceAttention(
+            self, keys, key_mask, self.score.prepare(keys), chunk_score and chunk_score.prepare(keys)
+        )
 
 
 class SentenceAttention:
-    """Attention over one batch of sentences, ready to be asked at each step.
+    """Attention over one batch of sentences, ready to be asked at each step; `Mechanism.over` makes it.
 
     Args:
-        score: one of `ATTENTIONS`.
-        keys: (B, K, D), also the values.
+        mechanism: how to look.
+        keys: (B, K, D), also the values, zero where there is no word.
         key_mask: (B, K), True where there is a word. Where a sentence has none, weights and context are zero.
-        projected: what the score's ``project`` gave for these keys, where it is known already.
+        prepared: what the score made of the keys.
+        prepared_chunks: the same of the second score, where there is one.
     """
 
     def __init__(
         self,
-        score: Dot | General | Additive | Concat,
+        mechanism: Mechanism,
         keys: Tensor,
         key_mask: Tensor,
-        projected: Tensor | None = None,
+        prepared: Tensor,
+        prepared_chunks: Tensor | None = None,
     ) -> None:
-        self.score, self.key_mask = score, key_mask
-        self.keys = keys.masked_fill(~key_mask[..., None], 0.0)  # lest a NaN behind a sentence's end reach it
-        self.projected = score.project(self.keys) if projected is None else projected
-        self.scores, self.values = score.over(self.projected), Shared(self.keys.transpose(1, 2))
+        self.mechanism, self.keys, self.key_mask = mechanism, keys, key_mask
+        self.prepared, self.prepared_chunks = prepared, prepared_chunks
+        score, weigher, chunk_score = mechanism.score, mechanism.weigher, mechanism.chunk_score
+        self.scores, self.values = score.over(prepared), Shared(keys.transpose(1, 2))
+        self.chunk_scores = None
+        if chunk_score is not None and prepared_chunks is not None:
+            self.chunk_scores = chunk_score.over(prepared_chunks)
         empty = ~key_mask.any(dim=1, keepdim=True)
         # in float32, which widens the narrower scores that it is added to
-        self.bias = torch.zeros(key_mask.shape).masked_fill_(~key_mask & ~empty, float("-inf"))
+        self.bias = torch.zeros(key_mask.shape).masked_fill_(~key_mask & ~empty, NEVER)
         self.empty = empty if empty.any() else None
+        self.generator = None
+        if isinstance(weigher, Picker) and weigher.draws and weigher.training:
+            # Seeded from the global generator, so that a run's saved random state repeats what is drawn.
+            self.generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
 
-    def __call__(self, query: Tensor) -> tuple[Tensor, Tensor]:
+    def start(self) -> AttentionState:
+        """The state before the first step, a row for each sentence."""
+        weigher = self.mechanism.weigher
+        picked = weigher.start(self.key_mask) if isinstance(weigher, Picker) else None
+        return AttentionState(self.mechanism.score.start(self.key_mask), picked)
+
+    def __call__(self, query: Tensor, state: AttentionState) -> Looked:
         """Look once.
 
         Args:
             query: (R, D), as many rows for each sentence, one sentence after the other: R = B · Q.
-
-        Returns:
-            the context (R, D), and the weights (R, K) in float32 or wider.
+            state: of as many rows, from `start` or of the step before.
         """
-        query = query.unflatten(0, (len(self.bias), -1))
-        weights = torch.softmax(self.scores(query) + self.bias[:, None], dim=-1)
+        queries = query.unflatten(0, (len(self.bias), -1))
+        before = state.remembered
+        if before is not None:
+            before = before.unflatten(0, queries.shape[:2])
+        scores, weigher = self.scores(queries, before), self.mechanism.weigher
+        if isinstance(weigher, Picker):
+            chunk_scores = (
+                None if self.chunk_scores is None else self.chunk_scores(queries, before).flatten(0, 1)
+            )
+            return self._pick(weigher, query, scores, chunk_scores, state)
+        weights = weigher(scores + self.bias[:, None])
         if self.empty is not None:
             weights = weights.masked_fill(self.empty[:, None], 0.0)
-        return self.values(weights).flatten(0, 1), weights.flatten(0, 1)
+        return Looked(*self._seen(weights, state))
+
+    def _pick(
+        self,
+        picker: Picker,
+        query: Tensor,
+        scores: Tensor,
+        chunk_scores: Tensor | None,
+        state: AttentionState,
+    ) -> Looked:
+        assert state.picked is not None
+        pick = picker.step(
+            query,
+            scores.flatten(0, 1),
+            self.key_mask,
+            state.picked,
+            generator=self.generator,
+            chunk_scores=chunk_scores,
+        )
+        context, weights, state = self._seen(pick.weights.view_as(scores), state)
+        state = AttentionState(state.remembered, pick.state)
+        return Looked(context, weights, state, pick.log_probability, pick.entropy)
+
+    def _seen(self, weights: Tensor, state: AttentionState) -> tuple[Tensor, Tensor, AttentionState]:
+        """Context and weights, a row for each query, and what the score will remember of them."""
+        context, weights = self.values(weights).flatten(0, 1), weights.flatten(0, 1)
+        remembered = self.mechanism.score.remember(state.remembered, weights)
+        return context, weights, AttentionState(remembered, state.picked)
 
     def select(self, rows: Tensor) -> SentenceAttention:
-        """Attention over the sentences of the given rows, in their order; nothing is projected again."""
-        return SentenceAttention(self.score, self.keys[rows], self.key_mask[rows], self.projected[rows])
+        """Attention over the sentences of the given rows, in their order; nothing is prepared again."""
+        chunks = None if self.prepared_chunks is None else self.prepared_chunks[rows]
+        return SentenceAttention(
+            self.mechanism, self.keys[rows], self.key_mask[rows], self.prepared[rows], chunks
+        )

@@ -178,15 +178,17 @@ def chosen_vocabulary(pairs: int) -> int:
 
 
 def completed(recipe: Recipe, vocabulary: int, batches_an_epoch: int) -> Recipe:
-    """The recipe with every 0 that means «choose» replaced by what was chosen.
+    """The recipe as it will be carried out: every 0 that means «choose» replaced by what was chosen.
 
-    About 30 epochs, but no fewer than 2,000 and no more than 100,000 steps; 30 validations on the way.
+    About 30 epochs, but no fewer than 2,000 and no more than 100,000 steps; 30 validations on the way. Input
+    feeding is off where there is nothing to feed.
     """
     steps = recipe.training.steps or min(100_000, max(2_000, 30 * batches_an_epoch))
     every = recipe.training.validate_every or max(20, steps // 30)
     return replace(
         recipe,
         data=replace(recipe.data, vocabulary=vocabulary),
+        model=replace(recipe.model, input_feeding=recipe.model.feeds),
         training=replace(recipe.training, steps=steps, validate_every=every),
     )
 

@@ -25,7 +25,6 @@ from regard.training.checkpoints import (
 from regard.training.display import Reporter
 from regard.training.files import read_tensors, write_tensors
 from regard.training.interruption import graceful_stop
-from regard.training.losses import blocked_cross_entropy
 from regard.training.metrics import Metrics
 from regard.training.recipe import TrainingSettings
 from regard.training.run import RunFolder, fill, named_weights
@@ -243,12 +242,11 @@ def batch_loss(
     network: RecurrentTranslator, batch: Batch, smoothing: float, precision: torch.dtype
 ) -> Tensor:
     """The mean loss of a batch's real target tokens, in nats."""
-    source, lengths = torch.from_numpy(batch.source), torch.from_numpy(batch.source_lengths)
+    source, lengths, given, wanted = map(
+        torch.from_numpy, (batch.source, batch.source_lengths, batch.given, batch.wanted)
+    )
     with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-        features, _ = network(source, lengths, torch.from_numpy(batch.given))
-        wanted = torch.from_numpy(batch.wanted).flatten()
-        output = network.output
-        total = blocked_cross_entropy(features.flatten(0, 1), output.weight, output.bias, wanted, smoothing)
+        total = network.loss(source, lengths, given, wanted, smoothing=smoothing)
     return total / batch.tokens
 
 

@@ -11,14 +11,14 @@ import difflib
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from regard.data.tokenization import SPECIAL_TOKENS, TokenizerKind
 from regard.decoding.translator import Search
-from regard.errors import RecipeError
+from regard.errors import InputError, RecipeError
 from regard.models.recurrent import RecurrentConfig
 
 
@@ -53,7 +53,7 @@ class TrainingSettings:
         batch_tokens: positions in a batch, on its longer side.
         learning_rate, warmup, decay: see `regard.training.schedules.learning_rate`.
         weight_decay, betas: of AdamW (Loshchilov and Hutter 2019).
-        label_smoothing: ε of `regard.training.losses`.
+        label_smoothing: ε of `regard.nn.losses`.
         clip: the gradient's largest norm.
         validate_every: steps between two validations; 0 chooses by the length of the training.
         patience: validations without a better score after which training stops; 0 for never.
@@ -119,7 +119,7 @@ class Recipe:
         return cls().changed(tables, origin=f"{path}: ")
 
     def changed(self, tables: Mapping[str, Any], origin: str = "") -> Recipe:
-        """This recipe with some settings replaced, given as ``{table: {key: value}}``."""
+        """This recipe with some settings replaced at once, given as ``{table: {key: value}}``."""
         changes = {}
         for name, values in tables.items():
             known = [table.name for table in dataclasses.fields(self)]
@@ -132,7 +132,7 @@ class Recipe:
 
     def with_settings(self, assignments: Iterable[str]) -> Recipe:
         """This recipe with settings such as ``"model.width=256"`` replaced; values are written as in TOML."""
-        recipe = self
+        tables: dict[str, dict[str, Any]] = {}
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
             table, dot, name = key.strip().partition(".")
@@ -140,8 +140,8 @@ class Recipe:
                 raise RecipeError(
                     f"{assignment!r} is not a setting. Write it as table.key=value: model.width=256."
                 )
-            recipe = recipe.changed({table: {name: _value(text.strip())}})
-        return recipe
+            tables.setdefault(table, {})[name] = _value(text.strip())
+        return self.changed(tables)
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """The settings as plain tables, ready to be written as TOML."""
@@ -155,9 +155,13 @@ def _value(text: str) -> Any:
         return text
 
 
-def _did_you_mean(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return (f" Did you mean {near[0]}?" if near else "") + f" Known: {', '.join(sorted(known))}."
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    return f"{_nearest(name, known)} Known: {', '.join(sorted(known))}."
+
+
+def _nearest(name: Any, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) else []
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _changed(settings: Any, values: Mapping[str, Any], prefix: str) -> Any:
@@ -168,10 +172,11 @@ def _changed(settings: Any, values: Mapping[str, Any], prefix: str) -> Any:
         if key not in known:
             raise RecipeError(f"{prefix}{key} is not a setting.{_did_you_mean(key, known)}")
         changes[key] = _checked(value, kinds[key], prefix + key)
-    changed = dataclasses.replace(settings, **changes)
-    for key in changes:
-        _check_range(key, getattr(changed, key), prefix)
-    return changed
+        _check_range(key, changes[key], prefix)
+    try:
+        return dataclasses.replace(settings, **changes)
+    except InputError as error:  # settings that contradict each other; the message begins with their table
+        raise RecipeError(f"{prefix}{str(error).partition('.')[2]}") from None
 
 
 def _checked(value: Any, kind: Any, name: str) -> Any:
@@ -180,7 +185,9 @@ def _checked(value: Any, kind: Any, name: str) -> Any:
     if origin is Literal:
         choices = typing.get_args(kind)
         if value not in choices:
-            raise RecipeError(f"{name} is one of {', '.join(map(str, choices))}; got {value!r}.")
+            raise RecipeError(
+                f"{name} is one of {', '.join(map(str, choices))}; got {value!r}.{_nearest(value, choices)}"
+            )
         return value
     if origin is tuple:
         kinds = typing.get_args(kind)
@@ -203,13 +210,16 @@ _AT_LEAST_ONE = {
     "width",
     "encoder_layers",
     "decoder_layers",
+    "window",
+    "top_k",
+    "positions",
     "batch_tokens",
     "beam",
     "average",
     "longest",
 }
 _SHARES = {"embedding_dropout", "dropout", "recurrent_dropout", "label_smoothing"}
-_POSITIVE = {"learning_rate", "clip", "longest_ratio"}
+_POSITIVE = {"temperature", "learning_rate", "clip", "longest_ratio"}
 _MOST = 2**63 - 1
 _FEWEST_TOKENS = len(SPECIAL_TOKENS) + 1
 

@@ -31,6 +31,12 @@ from regard.training.files import part, read_tensors, saving
 from regard.training.recipe import Recipe
 
 FORMAT = 1
+ADDED_SETTINGS = frozenset(
+    f"model.{key}"
+    for key in ("score", "temperature", "window", "top_k", "positions", "baseline", "coverage_loss")
+)
+"""Settings that runs of this format may lack, as they came later; those runs have the defaults."""
+
 RECORDED_VERSIONS = ("regard", "torch", "numpy", "tokenizers", "sacrebleu", "babel")
 
 
@@ -231,7 +237,7 @@ def _recipe(path: Path, about: Mapping[str, Any]) -> Recipe:
             f"{table}.{key}"
             for table, settings in recipe.tables().items()
             for key in settings
-            if key not in about["recipe"].get(table, {})
+            if key not in about["recipe"].get(table, {}) and f"{table}.{key}" not in ADDED_SETTINGS
         ]
     except (KeyError, AttributeError):
         raise RunError(f"{described}: cut short: the recipe is missing.") from None

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regard.data.tokenization import PAD
-from regard.training import losses
-from regard.training.losses import blocked_cross_entropy, smoothed_cross_entropy
+from regard.nn import losses
+from regard.nn.losses import blocked_cross_entropy, blocked_row_losses, smoothed_cross_entropy
 
 SMOOTHINGS = (0.0, 0.1, 0.7)
 
@@ -139,3 +139,48 @@ def test_features_in_bfloat16_get_gradients_in_bfloat16():
     with torch.autocast("cpu", torch.bfloat16):
         _, gradients = value_and_gradients(blocked_cross_entropy, leaves, wanted, 0.1)
     assert [gradient.dtype for gradient in gradients] == [torch.bfloat16, torch.float32, torch.float32]
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@pytest.mark.parametrize("rows", [1, 4, 37])
+def test_the_losses_of_rows_are_those_of_torch_with_their_gradients(smoothing, rows):
+    leaves, wanted = example(rows)
+    wanted = wanted.clamp(min=1)
+    features, weight, bias = leaves
+    scales = torch.linspace(-1, 2, rows, dtype=torch.float64)
+    expected = F.cross_entropy(
+        F.linear(features, weight, bias), wanted, label_smoothing=smoothing, reduction="none"
+    )
+    found = blocked_row_losses(*leaves, wanted, smoothing)
+    torch.testing.assert_close(found, expected)
+    slopes = (torch.autograd.grad((losses * scales).sum(), leaves) for losses in (found, expected))
+    torch.testing.assert_close(*slopes)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_the_gradients_of_the_losses_of_rows_are_those_of_finite_differences():
+    leaves, wanted = example(rows=9, features=3, vocabulary=5)
+    wanted = wanted.clamp(min=1)
+    assert torch.autograd.gradcheck(lambda a, b, c: blocked_row_losses(a, b, c, wanted, 0.1), leaves)
+
+
+def test_no_rows_have_no_losses():
+    leaves, wanted = example()
+    found = blocked_row_losses(leaves[0][:0], leaves[1], leaves[2], wanted[:0], 0.1)
+    assert found.shape == (0,)
+    assert not any(slope.any() for slope in torch.autograd.grad(found.sum(), leaves))
+
+
+def test_the_losses_of_rows_in_bfloat16_are_close_and_float32():
+    leaves, wanted = example(rows=200, features=16, vocabulary=50, dtype=torch.float32)
+    wanted = wanted.clamp(min=1)
+    exact = blocked_row_losses(*leaves, wanted, 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = blocked_row_losses(*leaves, wanted, 0.1)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact, rtol=0.02, atol=0.1)
+    slopes = torch.autograd.grad(found.sum(), leaves)
+    for slope, wish in zip(slopes, torch.autograd.grad(exact.sum(), leaves), strict=True):
+        assert slope.dtype == torch.float32
+        assert (slope - wish).norm() < 0.01 * wish.norm()
