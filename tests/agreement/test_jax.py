@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from regard.core import masks, scores
+from regard.core import masks, scores, statistics, streaming
 from regard.core.attention import attend, attention
 
 jax = pytest.importorskip("jax")
@@ -108,3 +108,50 @@ def test_bfloat16_and_lists_and_integers_go_with_jax():
     assert looked.context.dtype == "bfloat16" and looked.log_normalizer.dtype == "float32"
     whole = jax.numpy.asarray([[1, 0], [0, 1]])
     assert attend(whole, whole, whole).dtype == "float32"
+
+
+ASKED = ["entropy", "received_max", "mean_distance", statistics.pooled(2, 3), statistics.top_k(2)]
+LIMITS = {
+    "causal": {"causal": True},
+    "window": {"window": 2, "key_mask": masks.padding(LENGTHS, K)},
+    "mask and bias": {"mask": MASK, "bias": BIAS},
+}
+
+
+@pytest.mark.parametrize(
+    ("limit", "compiled"), [("causal", False), ("mask and bias", True), ("window", True)]
+)
+def test_streaming_finds_the_same_with_the_same_gradients(monkeypatch, limit, compiled):
+    monkeypatch.setattr(streaming, "LARGE", 0)
+    monkeypatch.setattr(streaming, "PART", 2 * B * H * K)
+
+    def total(weights, *arrays):
+        looked = attention(*arrays, **LIMITS[limit], weights=weights, statistics=ASKED)
+        found = looked.statistics
+        numbers = [
+            looked.context,
+            found["entropy"],
+            found["received_max"],
+            found["mean_distance"],
+            found["pooled"].mean,
+            found["pooled"].max,
+            found["top_k"].weights,
+        ]
+        return sum((number**2).sum() for number in numbers), (numbers, found["top_k"].indices)
+
+    arrays = [jax.numpy.asarray(array) for array in inputs()]
+    results = []
+    for weights in (False, True):
+        way = jax.value_and_grad(lambda *a, w=weights: total(w, *a), argnums=(0, 1, 2), has_aux=True)
+        results.append(jax.tree_util.tree_leaves((jax.jit(way) if compiled else way)(*arrays)))
+    for streamed, plain in zip(*results, strict=True):
+        np.testing.assert_allclose(streamed, plain, rtol=2e-4, atol=2e-5)
+
+
+def test_streaming_under_jit_holds_no_map():
+    arrays = [jax.numpy.zeros((4096, 8)) for _ in range(3)]
+    program = jax.jit(lambda *a: attend(*a, causal=True)).lower(*arrays).compile()
+    memory = program.memory_analysis()
+    if memory is None:
+        pytest.skip("this backend does not say")
+    assert memory.temp_size_in_bytes < 4096 * 4096 * 4 / 2

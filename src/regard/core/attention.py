@@ -6,20 +6,21 @@ is known about them, which is what whoever looks needs. Both take the same argum
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from regard.core import constraints, nonfinite, normalizers, scores, shapes
+from regard.core import constraints, fused, normalizers, plain, scores, shapes, streaming
 from regard.core import statistics as statistics_
-from regard.core.arrays import Array, calm, is_array
-from regard.core.dtypes import cast, wide
+from regard.core.arrays import Array, calm
+from regard.core.constraints import Constraints
+from regard.core.dtypes import cast
 from regard.core.normalizers import Normalizer
+from regard.core.parameters import require_function
 from regard.core.scores import Score
 from regard.core.shapes import Inputs
-from regard.errors import DtypeError, ShapeError
+from regard.core.statistics import Statistic
+from regard.core.summaries import Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +31,13 @@ class Attention:
         context: (…, Q, V), the average of the values, in their dtype.
         weights: (…, Q, K), from 0 to 1, in float32 or wider; None when they were not asked for.
         log_normalizer: (…, Q), log Σ exp(score) in nats, in float32 or wider; −∞ where it may look nowhere.
-        statistics: the statistics asked for, by name, each (…, Q).
+        statistics: what was asked for, by name; see `regard.core.statistics` for the form of each.
     """
 
     context: Array
     weights: Array | None
     log_normalizer: Array
-    statistics: Mapping[str, Array]
+    statistics: Mapping[str, Any]
 
 
 def attend(
@@ -91,18 +92,19 @@ def attend(
         Bahdanau, Cho and Bengio 2015, eq. 5 and 6; arXiv:1409.0473.
         Vaswani et al. 2017, eq. 1; arXiv:1706.03762.
     """
-    inputs = shapes.prepare("attend", query, keys, values, grouped=grouped)
-    with calm(inputs.xp):
-        visible, bias = constraints.combine(
-            inputs,
-            mask=mask,
-            key_mask=key_mask,
-            bias=bias,
-            causal=causal,
-            window=window,
-            query_offset=query_offset,
-        )
-        return _look(inputs, score, normalizer, visible, bias).context()
+    options = (score, normalizer, mask, key_mask, bias, causal, window, query_offset, grouped)
+
+    def plainly(query: Any, keys: Any, values: Any) -> Array:
+        inputs, limits = _checked("attend", query, keys, values, *options)
+        with calm(inputs.xp):
+            if streaming.worthwhile(inputs, score, normalizer):
+                context, _ = streaming.stream(inputs, score, normalizer, limits, ())
+            else:
+                context = plain.look(inputs, score, normalizer, *limits.whole()).context()
+            return inputs.out(cast(context, inputs.context_dtype), -2)
+
+    found = fused.attend(query, keys, values, *options, plainly)
+    return plainly(query, keys, values) if found is None else found
 
 
 def attention(
@@ -120,15 +122,16 @@ def attention(
     query_offset: int | None = None,
     grouped: bool = False,
     weights: bool = True,
-    statistics: Iterable[str] = (),
+    statistics: Iterable[str | Statistic] = (),
 ) -> Attention:
     """Do what `attend` does, and keep what can be looked at: the weights and what is known about them.
 
     Args:
         query, keys, values, and all others up to ``grouped``: as for `attend`.
         weights: whether to return the weights, (…, Q, K); without them the record holds None.
-        statistics: names of statistics of each query's weights: entropy (nats), max_weight, argmax (−1 for a
-            query that may look nowhere); see `regard.core.statistics`.
+        statistics: names of statistics of the weights, such as "entropy", and what makes those with
+            parameters, such as ``statistics.top_k(5)``; see `regard.core.statistics`. Without the weights
+            these are found in memory that does not grow with Q · K.
 
     Returns:
         An `Attention`. For one query (D,) its arrays have no axis of queries: weights (K,), context (V,).
@@ -137,10 +140,51 @@ def attention(
         InputError: an unknown statistic; the message lists the known ones.
         ShapeError, DtypeError, InputError: as `attend`.
     """
-    names = statistics_.known("attention", statistics)
-    inputs = shapes.prepare("attention", query, keys, values, grouped=grouped)
+    asked = [statistics_.STATISTICS["log_normalizer"], *statistics_.known("attention", statistics)]
+    options = (score, normalizer, mask, key_mask, bias, causal, window, query_offset, grouped)
+    positions = any(one.needs_positions for one in asked)
+    inputs, limits = _checked("attention", query, keys, values, *options, positions)
     with calm(inputs.xp):
-        visible, bias = constraints.combine(
+        asked = [one.fitted(inputs) for one in asked]
+        if not weights and streaming.worthwhile(inputs, score, normalizer):
+            context, found = streaming.stream(inputs, score, normalizer, limits, asked)
+            map_of_weights = None
+        else:
+            whole = (inputs, score, normalizer, *limits.whole())
+            rows = Rows.whole(fused.look(*whole) or plain.look(*whole), limits)
+            context = rows.look.context()
+            found = [one.join([one.part(rows)], inputs, rows.step) for one in asked]
+            map_of_weights = inputs.out(rows.weights, -2) if weights else None
+        return Attention(
+            context=inputs.out(cast(context, inputs.context_dtype), -2),
+            weights=map_of_weights,
+            log_normalizer=found[0],
+            statistics={one.name: value for one, value in list(zip(asked, found, strict=True))[1:]},
+        )
+
+
+def _checked(
+    function: str,
+    query: Any,
+    keys: Any,
+    values: Any,
+    score: Score,
+    normalizer: Normalizer,
+    mask: Any,
+    key_mask: Any,
+    bias: Any,
+    causal: bool,
+    window: int | None,
+    query_offset: int | None,
+    grouped: bool,
+    positions: bool = False,
+) -> tuple[Inputs, Constraints]:
+    """The inputs and who may look where, once all that was handed in is known to fit together."""
+    require_function(f"{function}()", "score", score, scores.MAKERS)
+    require_function(f"{function}()", "normalizer", normalizer, normalizers.MAKERS)
+    inputs = shapes.prepare(function, query, keys, values, grouped=grouped)
+    with calm(inputs.xp):
+        return inputs, constraints.combine(
             inputs,
             mask=mask,
             key_mask=key_mask,
@@ -148,110 +192,5 @@ def attention(
             causal=causal,
             window=window,
             query_offset=query_offset,
+            positions=positions,
         )
-        look = _look(inputs, score, normalizer, visible, bias)
-        found = look.weights() if weights or names else None
-        return Attention(
-            context=look.context(),
-            weights=inputs.out(found, -2) if weights else None,
-            log_normalizer=look.log_normalizer(),
-            statistics={name: inputs.out(statistics_.STATISTICS[name](found), -1) for name in names},
-        )
-
-
-@dataclass(frozen=True)
-class _Look:
-    """Scores, and the shares they give, in which no row is empty: an empty row is all 0 until the end.
-
-    alive: (…, Q or 1, 1) booleans, False where a query may look nowhere; None when all may look somewhere.
-    broken: (…, Q, 1) booleans, True where a query sees a score of NaN; None when nothing had to be guarded.
-    seen: (…, Q or 1, V), what each query sees of values that are not finite; 0 when all are.
-    """
-
-    inputs: Inputs
-    scores: Array
-    shares: Array
-    values: Array
-    alive: Array | None
-    broken: Array | None
-    seen: Array
-
-    def context(self) -> Array:
-        context = self._finish(self.shares @ cast(self.values, self.shares.dtype), 0.0) + self.seen
-        return self.inputs.out(cast(context, self.inputs.context_dtype), -2)
-
-    def weights(self) -> Array:
-        return self._finish(self.shares, 0.0)
-
-    def log_normalizer(self) -> Array:
-        found = self._finish(normalizers.log_sum_exp(self.scores)[..., None], -math.inf)
-        return self.inputs.out(found[..., 0], -1)
-
-    def _finish(self, array: Array, empty: float) -> Array:
-        """Write in the rows that were kept out of the computation: the empty ones, those of NaN."""
-        if self.alive is not None:
-            array = self.inputs.xp.where(self.alive, array, empty)
-        if self.broken is not None:
-            array = self.inputs.xp.where(self.broken, math.nan, array)
-        return array
-
-
-def _look(
-    inputs: Inputs, score: Score, normalizer: Normalizer, visible: Array | None, bias: Array | None
-) -> _Look:
-    for name, function in (("score", score), ("normalizer", normalizer)):
-        if not callable(function):
-            raise DtypeError(
-                f"{inputs.function}(): {name} is a function, such as those in regard.{name}s. "
-                f"Got {function!r}."
-            )
-    xp, query, keys, values = inputs.xp, inputs.query, inputs.keys, inputs.values
-    measure = partial(_scores, inputs, score)
-    guarded = visible is not None and nonfinite.suspected(xp, query, keys, values)
-    found = nonfinite.guarded_scores(xp, measure, query, keys) if guarded else measure(query, keys)
-    if bias is not None:
-        found = found + bias
-    alive, broken, seen = None, None, 0.0
-    if guarded:
-        values, seen = nonfinite.guarded_values(xp, values, visible)
-        broken = xp.any(visible & xp.isnan(found), axis=-1, keepdims=True)
-        visible = visible & ~broken
-    if visible is not None:
-        alive = xp.any(visible, axis=-1, keepdims=True)
-        # A row of 0 instead of −∞ keeps any normalizer, and its gradient, from dividing nothing by nothing.
-        hidden = xp.where(alive, -math.inf, xp.zeros_like(found[..., :1]))
-        found = xp.where(visible, found, hidden)
-    return _Look(inputs, found, _shares(inputs, normalizer, found), values, alive, broken, seen)
-
-
-def _scores(inputs: Inputs, score: Score, query: Array, keys: Array) -> Array:
-    found = score(query, keys)
-    if not is_array(found) or not found.shape or not shapes.fits(found.shape, inputs.scores_shape):
-        raise ShapeError(
-            f"{inputs.function}(): the score must return (…, Q, K), here {inputs.scores_shape}. "
-            f"{_name(score)} returned {_form(found)}."
-        )
-    found = wide(f"{inputs.function}()", "scores", found)
-    if tuple(found.shape) == inputs.scores_shape:
-        return found
-    return inputs.xp.broadcast_to(found, inputs.scores_shape)
-
-
-def _shares(inputs: Inputs, normalizer: Normalizer, found: Array) -> Array:
-    if not found.shape[-1]:
-        return found
-    shares = normalizer(found)
-    if not is_array(shares) or shares.shape != found.shape:
-        raise ShapeError(
-            f"{inputs.function}(): the normalizer must return weights {_form(found)}, the scores' shape. "
-            f"{_name(normalizer)} returned {_form(shares)}."
-        )
-    return shares
-
-
-def _form(thing: Any) -> Any:
-    return tuple(thing.shape) if is_array(thing) else type(thing).__name__
-
-
-def _name(function: Any) -> str:
-    return getattr(function, "__name__", type(function).__name__)

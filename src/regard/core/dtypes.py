@@ -18,7 +18,7 @@ def dtype_name(array: Array) -> str:
 
 
 # NumPy puts a dtype's name together anew each time it is asked, which costs more than a small product.
-@lru_cache
+@lru_cache(typed=True)
 def _plain_name(dtype: Any) -> str:
     return getattr(dtype, "name", None) or str(dtype).rpartition(".")[2]
 
