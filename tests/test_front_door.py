@@ -22,7 +22,9 @@ NAMES = {
     "look",
     "masks",
     "normalizers",
+    "positions",
     "scores",
+    "statistics",
     "verify",
 }
 

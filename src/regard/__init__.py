@@ -1,11 +1,13 @@
 """regard: attention you can build, train, see and check.
 
-    regard.attend(query, keys, values)        the context, on NumPy and PyTorch arrays
+    regard.attend(query, keys, values)        the context, on NumPy, PyTorch and JAX arrays
     regard.attention(query, keys, values)     the same with weights and statistics
+    regard.verify(function)                   is this attention function right? which mistake does it make?
     regard.fit("pairs.tsv")                   train an encoder–decoder with attention
     regard.load("runs/pairs")                 open a trained one
     regard.look(model, "a text")              see what it looks at
-    regard.verify(function)                   is this attention function right? which mistake does it make?
+
+    regard.scores, normalizers, masks, positions, statistics
 
 Names are loaded on first use, so that importing regard costs next to nothing and never imports PyTorch.
 """
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from regard.checking.report import Report
     from regard.checking.verify import verify
-    from regard.core import masks, normalizers, scores
+    from regard.core import masks, normalizers, positions, scores, statistics
     from regard.core.attention import Attention, attend, attention
     from regard.decoding.looking import look
     from regard.training.fit import fit
@@ -33,7 +35,9 @@ _HOMES = {
     "attention": "regard.core.attention",
     "masks": "regard.core.masks",
     "normalizers": "regard.core.normalizers",
+    "positions": "regard.core.positions",
     "scores": "regard.core.scores",
+    "statistics": "regard.core.statistics",
     "fit": "regard.training.fit",
     "load": "regard.training.run",
     "look": "regard.decoding.looking",
@@ -50,7 +54,9 @@ __all__ = [
     "look",
     "masks",
     "normalizers",
+    "positions",
     "scores",
+    "statistics",
     "verify",
 ]
 

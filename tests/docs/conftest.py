@@ -35,7 +35,7 @@ WHAT = (("a letter", "einen Brief"), ("the old book", "das alte Buch"), ("two ke
 PAIRS = [tuple(" ".join(side) for side in zip(*parts, strict=True)) for parts in product(WHO, DOES, WHAT)]
 
 
-MENDED = '''
+MENDED = """
 import numpy as np
 
 
@@ -43,7 +43,7 @@ def mended(query, keys, values):
     scores = query @ keys.T / query.shape[-1] ** 0.5
     shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return shares / shares.sum(axis=-1, keepdims=True) @ values
-'''
+"""
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from regard.checking import frameworks
 from regard.checking.construction import made
 from regard.checking.layouts import LAYOUTS, ONE_AT_A_TIME
 from regard.checking.parameters import Parameter, parameters
-from regard.checking.problems import Framework, Problem, Subject
+from regard.checking.problems import Framework, Subject
 from regard.checking.running import quietly, within
 from regard.checking.subject import MASK_FORMS, Called, Plan
 from regard.errors import InputError

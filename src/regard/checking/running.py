@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 
-class TooLong(BaseException):  # noqa: N818
+class TooLong(BaseException):
     """Time is over. No Exception, so that a function which catches those does not catch it."""
 
 
@@ -93,7 +93,7 @@ class Chance:
 
 
 def _states() -> list[Any]:
-    found = [random.getstate(), np.random.get_state()]  # noqa: NPY002
+    found = [random.getstate(), np.random.get_state()]
     if torch := sys.modules.get("torch"):
         found.append(torch.get_rng_state())
     return found
@@ -101,7 +101,7 @@ def _states() -> list[Any]:
 
 def _restore(states: list[Any]) -> None:
     random.setstate(states[0])
-    np.random.set_state(states[1])  # noqa: NPY002
+    np.random.set_state(states[1])
     if len(states) > 2:
         sys.modules["torch"].set_rng_state(states[2])
 

@@ -1,15 +1,17 @@
 """Attention over any array: the floor that everything else in regard stands on.
 
     attention       attend, attention and the record Attention
-    scores          how well a query matches a key: dot, scaled_dot, general, additive
-    normalizers     from scores to weights: softmax
-    masks           who may look where: causal, window, padding, from_torch_mha
+    scores          how well a query matches a key: from the dot product to coverage
+    normalizers     from scores to weights: softmax, sparsemax, entmax, sigmoid, top-k, hardmax
+    masks           who may look where: causal, window, document, padding, …
+    positions       how attention comes to know the order of its keys
+    statistics      what may be known of the weights without holding them
 
 Attention is three lines, and a file here holds one idea of them:
 
-    scores  = score(query, keys) + bias      scores.py, then constraints.py hides what may not be seen
-    weights = normalizer(scores)             normalizers.py
-    context = weights @ values               attention.py
+    scores  = score(query, keys) + bias      scores/, then constraints.py hides what may not be seen
+    weights = normalizer(scores)             normalizers/
+    context = weights @ values               plain.py, and faster in streaming.py, buffered.py, fused.py
 
 NumPy is enough. Arrays of PyTorch, JAX and CuPy are computed by their own library, found through
 array-api-compat, and no library is imported before an array of it is handed in. What holds for all of them:

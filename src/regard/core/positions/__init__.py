@@ -15,11 +15,11 @@ the last query stands at the last key unless ``query_offset`` says otherwise.
 
 from __future__ import annotations
 
-from regard.core.alibi import alibi, alibi_slopes
-from regard.core.buckets import t5_bias, t5_buckets
-from regard.core.relative import shaw_bias, shaw_context
-from regard.core.rotary import rotary
-from regard.core.sinusoidal import learned, sinusoidal
+from regard.core.positions.alibi import alibi, alibi_slopes
+from regard.core.positions.buckets import t5_bias, t5_buckets
+from regard.core.positions.relative import shaw_bias, shaw_context
+from regard.core.positions.rotary import rotary
+from regard.core.positions.sinusoidal import learned, sinusoidal
 
 __all__ = [
     "alibi",

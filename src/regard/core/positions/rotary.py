@@ -7,8 +7,8 @@ from typing import Any
 from regard.core.arrays import Array, as_array, calm, namespace
 from regard.core.dtypes import cast, wide
 from regard.core.masks import whole_number
+from regard.core.positions.sinusoidal import waves
 from regard.core.shapes import fits
-from regard.core.sinusoidal import waves
 from regard.errors import InputError, ShapeError
 
 

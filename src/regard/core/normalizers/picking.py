@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from regard.core.arrays import Array, Namespace, constant
-from regard.core.rows import normalize
+from regard.core.normalizers.rows import normalize
 from regard.errors import InputError
 
 

@@ -30,10 +30,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from regard.core.entmax import Entmax, entmax, entmax15, sparsemax
-from regard.core.picking import TopK, hardmax, top_k
-from regard.core.sigmoid import Sigmoid, sigmoid, sigmoid_with
-from regard.core.softmax import Softmax, log_sum_exp, softmax, softmax_with
+from regard.core.normalizers.entmax import Entmax, entmax, entmax15, sparsemax
+from regard.core.normalizers.picking import TopK, hardmax, top_k
+from regard.core.normalizers.sigmoid import Sigmoid, sigmoid, sigmoid_with
+from regard.core.normalizers.softmax import Softmax, log_sum_exp, softmax, softmax_with
 
 __all__ = [
     "MAKERS",

@@ -15,8 +15,8 @@ from typing import Any
 from regard.core.arrays import Array, Namespace, constant, is_array
 from regard.core.dtypes import wide
 from regard.core.loops import repeat
+from regard.core.normalizers.rows import normalize
 from regard.core.parameters import match_rows, row_parameter
-from regard.core.rows import normalize
 
 LOW = 1.5
 """(α − 1) times how far below the highest score a key surely gets nothing: 1, and room for rounding."""

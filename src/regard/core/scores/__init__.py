@@ -24,11 +24,11 @@ will do. One that depends on a query and a key alone, not on where they stand, m
 
 from __future__ import annotations
 
-from regard.core.additive import additive, concat, learned_query
-from regard.core.distance import gaussian, negative_squared_distance
-from regard.core.location import coverage, location, location_aware
-from regard.core.multiplicative import cosine, dot, general, scaled_cosine, scaled_dot
 from regard.core.parameters import Score, is_pairwise
+from regard.core.scores.additive import additive, concat, learned_query
+from regard.core.scores.distance import gaussian, negative_squared_distance
+from regard.core.scores.location import coverage, location, location_aware
+from regard.core.scores.multiplicative import cosine, dot, general, scaled_cosine, scaled_dot
 
 __all__ = [
     "MAKERS",

@@ -6,9 +6,9 @@ score anew at each step, with the weights of the steps before.
 
 from __future__ import annotations
 
-from regard.core.additive import HiddenLayer
 from regard.core.arrays import Array, as_array, namespace
 from regard.core.parameters import Score, axes, match, require_features, require_hidden
+from regard.core.scores.additive import HiddenLayer
 from regard.core.shapes import fits
 from regard.errors import ShapeError
 
