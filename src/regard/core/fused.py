@@ -165,7 +165,9 @@ def look(
     ):
         return None
     try:
-        found = score(inputs.query, inputs.keys)
+        # Heads cut out of one projection: copied in order once, not transposed while they are multiplied.
+        query, keys, values = (array.contiguous() for array in arrays)
+        found = score(query, keys)
         if visible is None and bias is None:
             logs = _normalized(torch, found)
         else:
@@ -173,7 +175,7 @@ def look(
     except RuntimeError:
         # Forward-mode gradients, which writing into memory loses.
         return None
-    return None if logs is None else FusedLook(found, inputs.values, logs)
+    return None if logs is None else FusedLook(found, values, logs)
 
 
 def _normalized(torch: Any, found: Array) -> Array | None:
