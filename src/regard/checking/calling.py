@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -66,11 +67,16 @@ def examine(
             return _hopeless(function, name, framework, f"{type(error).__name__}: {error}")
     target = frameworks.evaluating(function)
     best: Called | None = None
-    for library in [framework] if framework else frameworks.frameworks_of(target):
+    libraries: list[Framework] = [framework] if framework else frameworks.frameworks_of(target)
+    for library in libraries:
         for plan in _plans(target, name, library, heads=heads, width=width, grouped=grouped):
             subject = Called(target, plan)
             if subject.tried():
-                return _completed(subject, causal=causal, heads=heads, grouped=grouped)
+                return _completed(subject, grouped=grouped)
+            if plan.layout == "BHQD" and subject.last.shape:
+                swapped = Called(target, replace(plan, swapped=True))
+                if swapped.tried():
+                    return _completed(swapped, grouped=grouped)
             best = subject if best is None or subject.nearer(best) else best
             if subject.hung:
                 return subject
@@ -113,10 +119,22 @@ def _plans(
     elif frameworks.is_layer(function):
         called = function.call
     known = parameters(called)
+    one_array = frameworks.is_layer(function) and bool(known) and known[0].name == "inputs"
+    if known and one_array:
+        known = [*_positional(3), *(each for each in known if each.role in ("causal", "training"))]
+    if known and type(function).__module__.startswith("torch.nn"):
+        # There it is a hint that needs the mask as well, and no switch.
+        known = [each for each in known if each.role != "causal"]
     ways = [known] if known else [_positional(count) for count in (3, 2, 1)]
     module = frameworks.is_torch_module(function)
     projected = frameworks.has_parameters(function) if module else frameworks.holds_arrays(function)
-    inside = heads or _own_number(function, ("num_heads", "n_heads", "n_head", "nhead", "heads", "h")) or 1
+    inside = (
+        heads
+        or _own_number(
+            function, ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads", "h")
+        )
+        or 1
+    )
     own = width or (_own_width(function) if module else None)
     common = Plan(
         name=name,
@@ -124,26 +142,39 @@ def _plans(
         framework=framework,
         parameters=[],
         layout="",
-        projected=projected or frameworks.is_layer(function),
+        projected=projected or (frameworks.is_layer(function) and not one_array),
         heads=1,
         width=own,
         grouped=bool(grouped),
-        one_array=frameworks.is_layer(function) and bool(known) and known[0].name == "inputs",
+        one_array=one_array,
     )
     for way in ways:
         roles = {each.role for each in way}
         inner = inside if heads or module else _default_heads(called, way)
+        for size, layout in _ordered(_layouts(function, common, own, heads), bool(grouped)):
+            split = inner if layout not in ("BHQD", "BQHD") else 1
+            for features in [own] if own else _widths(split, bool(projected), "heads" in roles):
+                values = size[5] if features == size[4] else features
+                yield replace(
+                    common,
+                    parameters=way,
+                    layout=layout,
+                    heads=split,
+                    size=(*size[:4], features, values),
+                )
+
+
+def _ordered(names: list[str], grouped: bool) -> Iterator[tuple[tuple[int, ...], str]]:
+    """Sizes and layouts in the order in which they are tried.
+
+    One query at a time is what is left where as many queries as keys don't work either, unless the
+    documentation speaks of it.
+    """
+    alone = [each for each in names[1:] if each in ONE_AT_A_TIME]
+    for group in ([each for each in names if each not in alone], alone):
         for size in SIZES[1:] if grouped else SIZES:
-            for layout in _layouts(function, common, own, heads):
-                split = inner if layout not in ("BHQD", "BQHD") else 1
-                for features in [own] if own else _widths(split, bool(projected), "heads" in roles):
-                    yield replace(
-                        common,
-                        parameters=way,
-                        layout=layout,
-                        heads=split,
-                        size=(*size[:4], features, size[5] if size[5] == 7 and features == 6 else features),
-                    )
+            for layout in group:
+                yield size, layout
 
 
 def _layouts(function: Any, common: Plan, width: int | None, heads: int | None) -> list[str]:
@@ -151,9 +182,11 @@ def _layouts(function: Any, common: Plan, width: int | None, heads: int | None) 
     module = type(function).__module__
     if module.startswith("torch.nn") and hasattr(function, "batch_first"):
         return ["BQD" if function.batch_first else "QBD"]
-    layouts = list(LAYOUTS)
+    if frameworks.is_layer(function):
+        return ["BQD"]
+    layouts: list[str] = list(LAYOUTS)
     if (width and common.projected) or heads:
-        layouts = [each for each in LAYOUTS if each not in ("BHQD", "BQHD")]
+        layouts = [each for each in layouts if each not in ("BHQD", "BQHD")]
     words = common.description.replace(" ", "").replace("_", "")
     for written, layout in _WRITTEN:
         if any(each in words for each in written) and layout in layouts:
@@ -188,7 +221,7 @@ def _default_heads(function: Any, way: list[Parameter]) -> int:
 
 def _own_number(thing: Any, names: tuple[str, ...]) -> int | None:
     for name in names:
-        number = getattr(thing, name, None)
+        number = getattr(thing, name, None) or getattr(getattr(thing, "config", None), name, None)
         if isinstance(number, int) and not isinstance(number, bool) and number > 0:
             return number
     return None
@@ -229,10 +262,14 @@ def _hopeless(function: Any, name: str, framework: Framework | None, reason: str
     return Called(function, plan)
 
 
-def _completed(subject: Called, *, causal: bool | None, heads: int | None, grouped: bool | None) -> Called:
+GROUPED = re.compile(r"group|gqa|mqa|multi.?query|kv_?heads|repeat_kv", re.IGNORECASE)
+
+
+def _completed(subject: Called, *, grouped: bool | None) -> Called:
     """The subject, once it is known which masks it takes, and whether it hides the future or shares heads."""
     subject = _with_masks(subject)
-    if grouped is None and subject.inputs == "separate" and subject.plan.layout in ("BHQD", "BQHD"):
+    speaks = "grouped" in subject.roles or GROUPED.search(f"{subject.name} {subject.description}")
+    if grouped is None and speaks and subject.inputs == "separate" and "H" in subject.axes:
         shared = Called(subject.function, replace(subject.plan, grouped=True))
         if shared.answers(shared.first_problem()):
             subject = shared
@@ -242,12 +279,18 @@ def _completed(subject: Called, *, causal: bool | None, heads: int | None, group
 
 
 def _with_masks(subject: Called) -> Called:
-    """The form in which it takes its mask, if it takes one."""
-    plan = subject.plan
+    """The form in which it takes its mask, if it takes one, and no axis of heads if its key mask has none."""
+    plan, problem = subject.plan, subject.first_problem()
+    if subject.takes_key_mask and plan.layout in ("BHQD", "BQHD"):
+        key_mask = np.ones((problem.keys.shape[0], problem.keys.shape[2]), dtype=bool)
+        key_mask[:, -1] = False
+        three = Called(subject.function, replace(plan, layout="BQD"))
+        fewer = replace(three.first_problem(), key_mask=key_mask)
+        if not subject.answers(replace(problem, key_mask=key_mask)) and three.answers(fewer):
+            return _with_masks(three)
     if not any(each.role in ("mask", "bias") for each in plan.parameters):
         return subject
-    problem = subject.first_problem()
-    b, h, q, _ = problem.query.shape
+    b, _, q, _ = problem.query.shape
     mask = np.ones((b, 1, q, problem.keys.shape[2]), dtype=bool)
     mask[:, :, 0, 1] = mask[:, :, -1, 0] = False
     for form in MASK_FORMS[plan.layout]:
@@ -272,5 +315,5 @@ def _hides_the_future(subject: Called) -> bool:
     )
     if before.context is None or after.context is None or before.context.shape != after.context.shape:
         return False
-    changed = (np.abs(after.context - before.context) > 1e-4).any(axis=(0, 1, 3))
-    return bool(not changed[:3].any() and changed[3:].all())
+    changed = np.any(np.abs(after.context - before.context) > 1e-4, axis=(0, 1, 3))
+    return not np.any(changed[:3]) and bool(np.all(changed[3:]))

@@ -6,7 +6,11 @@ import inspect
 import re
 from typing import Any
 
-WIDTH = r"(d|n)_?(model|embd|embed)|(embed|model|hidden|input|key|query|value|k|v|q|in|out|output|att\w*|enc\w*|dec\w*)?_?(dim|size|width|features|units|hidden)s?|d|dim_in|dim_out|hid_dim|d_(k|v|q)|c|e|emb\w*|width|channels|units|(query|key|value)s?"
+WIDTH = (
+    r"(d|n)_?(model|embd|embed)|d|d_(k|v|q|in|out)|c|e|emb\w*|width|channels|units|(query|key|value)s?|hid_dim|dim_(in|out)|"
+    r"(embed|model|hidden|input|key|query|value|k|v|q|in|out|output|att\w*|enc\w*|dec\w*|num)?_?"
+    r"(dim|size|width|features|units|hidden)s?"
+)
 HEADS = r"(num|n)_?(attention_)?heads?|heads?|nhead|h"
 CHANCE = r"(\w+_)?dropout\w*|(\w+_)?pdrop|p_drop\w*|p"
 LENGTH = r"(max|context|block|seq\w*)_?(len\w*|size|positions)?|max_\w+|context_length|block_size|seq_len\w*"

@@ -20,7 +20,8 @@ def frameworks_of(function: Any) -> list[Framework]:
         return ["torch"]
     module = getattr(type(function) if is_layer(function) else function, "__module__", "") or ""
     if is_layer(function):
-        return ["torch" if _keras_backend() == "torch" else "jax" if _keras_backend() == "jax" else "numpy"]
+        backends: dict[str, list[Framework]] = {"torch": ["torch"], "jax": ["jax"]}
+        return backends.get(_keras_backend(), ["numpy"])
     if module.startswith("torch"):
         return ["torch"]
     if module.startswith("jax") and "jit" not in type(function).__name__.lower():
@@ -30,8 +31,10 @@ def frameworks_of(function: Any) -> list[Framework]:
     first = [framework for library, framework in known if library in used]
     if type(function).__module__.startswith("jax") or "jaxlib" in type(function).__module__:
         first = ["jax", *first]
-    there = [framework for library, framework in known if library in sys.modules or library == "numpy"]
-    return list(dict.fromkeys([*first, "numpy", *there])) if not first else list(dict.fromkeys(first))
+    if first:
+        return list(dict.fromkeys(first))
+    there: list[Framework] = [framework for library, framework in known if library in sys.modules]
+    return list(dict.fromkeys(["numpy", *there]))
 
 
 def _libraries_used(function: Any, depth: int = 2) -> set[str]:
@@ -69,11 +72,7 @@ def unwrapped(function: Any) -> Any:
             function = function.__func__
         elif hasattr(function, "__wrapped__"):
             function = function.__wrapped__
-        elif (
-            not hasattr(function, "__code__")
-            and hasattr(type(function), "__call__")
-            and hasattr(type(function).__call__, "__code__")
-        ):
+        elif not hasattr(function, "__code__") and hasattr(type(function).__call__, "__code__"):
             function = type(function).__call__
         else:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,9 +49,9 @@ def context_back(layout: str, found: np.ndarray, shape: tuple[int, ...]) -> np.n
     """A context as it came in the axes (B, H, Q, V) of the shape; None where it is none."""
     b, h, q, v = shape
     came = tuple(found.shape)
-    if layout in ("BHQD", "BQHD"):
-        if layout == "BHQD" and came == (b, h, q, v):
-            return found
+    if layout == "BHQD":
+        return found if came == (b, h, q, v) else None
+    if layout == "BQHD":
         return found.swapaxes(1, 2) if came == (b, q, h, v) else None
     if layout in ("QBD", "1BD"):
         return found.swapaxes(0, 1)[:, None] if came == (q, b, v) else _filled(found, shape)
@@ -95,12 +96,19 @@ def weights_back(layout: str, found: np.ndarray, shape: tuple[int, ...], inside:
     return _filled(found, (b, 1, q, k)) if came in ((b, q, k), (q, k)) else None
 
 
+SCORES = re.compile(r"score|logit|similarit|energ|pre_?softmax|cache|hidden|loss")
+"""Names under which a record holds arrays that are neither the context nor its weights."""
+
+
 def arrays_in(returned: Any) -> list[Any]:
     """All that might be an array in what a function returned: alone, or in a tuple, a mapping, a record."""
+    if hasattr(returned, "__dataclass_fields__"):
+        returned = {name: getattr(returned, name) for name in returned.__dataclass_fields__}
+    elif hasattr(returned, "_asdict"):
+        returned = returned._asdict()
     if isinstance(returned, Mapping):
-        returned = list(returned.values())
-    elif hasattr(returned, "__dataclass_fields__"):
-        returned = [getattr(returned, name) for name in returned.__dataclass_fields__]
+        last = [name for name in returned if SCORES.search(str(name).lower())]
+        returned = [returned[name] for name in returned if name not in last or len(returned) == len(last)]
     if isinstance(returned, list | tuple):
         return [array for each in returned for array in arrays_in(each)]
     return [] if returned is None else [returned]

@@ -10,33 +10,40 @@ from typing import Any, Literal
 
 Role = Literal[
     "query", "keys", "values", "input", "memory", "mask", "key_mask", "bias", "causal", "heads", "weight",
-    "width", "rate", "training", "grouped", "scale", "module", "unknown",
+    "width", "rate", "training", "grouped", "scale", "module", "rotation", "unknown",
 ]  # fmt: skip
 
 NAMES: dict[Role, str] = {
     "query": r"q|xq|quer(y|ies)(_states?|_layer|_seq)?|target|tgt|s|state|dec(oder)?(_\w+)?|hidden|h_t|s_t",
     "keys": r"k|xk|keys?(_states?|_layer|_seq)?|encoder_\w+|enc(oder)?_?\w*|annotations|hs|h_s",
     "values": r"v|xv|vals?|values?(_states?|_layer|_seq)?",
-    "input": r"x|xs|inputs?|input_\w+|hidden_states|embeddings?|embedded|sequences?|seq|tokens|src|source|data",
+    "input": r"x|xs|inputs?|input_\w+|hidden_states|embedd\w+|sequences?|seq|tokens|src|source|data",
     "memory": r"memory|mem|context|kv|encoder_hidden_states|key_value_states|y|cross_\w+",
     "mask": r"(attn|attention|src|tgt|causal|self|look)?_?masks?|allowed|visible|may_look",
-    "key_mask": r"key_?mask|keys_mask|(\w+_)?pad(ding)?_?mask|(\w+_)?(lengths?|lens?)",
+    "key_mask": r"key_?mask|keys_mask|(?!quer|q_)(\w+_)?(pad(ding)?_?mask|lengths?|seqlens?|lens?)",
     "bias": r"(attn|attention|additive|score|position|pos)?_?bias|additive_mask",
     "causal": r"(is_|use_)?causal(_mask|ity)?|use_causal_mask",
     "heads": r"(num|n)_?(attention_)?heads?|heads|nhead|h",
-    "weight": r"w_?[a-z0-9]{0,6}|w_(query|queries|keys?|values?|out|output)|(query|key|value|out|[qkvo])_(w|weights?|proj\w*|kernel)",
+    "weight": r"w_?[a-z0-9]{0,6}|w_(query|queries|keys?|values?|out|output)|"
+    r"(query|key|value|out|[qkvo])_(w|weights?|proj\w*|kernel)",
     "width": r"d(_?k|_?q|_?v|_?model|im)?|dim(_k|_key|_head)?|head_dim|(embed|hidden)_?(dim|size)",
     "rate": r"dropout(_p|_rate)?|p_drop|attn_dropout",
     "training": r"train(ing)?|deterministic|is_training",
     "grouped": r"grouped|enable_gqa",
     "scale": r"scal(e|ing)(_factor)?",
     "module": r"module",
+    "rotation": r"position_embeddings",
 }
 """Patterns of lower-case names, the first that fits."""
 
 HIDES = re.compile(
     r"(true|1|ones?|nonzero)\b[^.;\n]{0,40}\b(hid(e|es|den)|mask(ed|s)?\s(out|away)|masked|ignored?|padd(ing|ed)|"
     r"blocked|not\s(be\s)?(attend|allow|look|seen))",
+    re.IGNORECASE,
+)
+LOOKS = re.compile(
+    r"(true|1|ones?)\b[^.;\n]{0,40}\b(may|can|allowed|visible|attended|keep|kept|real|valid|take part|"
+    r"participate)\b",
     re.IGNORECASE,
 )
 ADDED = re.compile(r"additive|added to the (scores|logits)|-inf\b|−inf|float mask", re.IGNORECASE)
@@ -152,9 +159,25 @@ def meaning(name: str, description: str, module: str) -> Meaning:
     plain = name.lower()
     if re.search(r"pad", plain) or module.startswith("torch.nn"):
         return "hides"
-    around = "\n".join(line for line in description.splitlines() if re.search(r"mask", line, re.IGNORECASE))
-    if HIDES.search(around):
+    said = _said_of(name, description)
+    if LOOKS.search(said):
+        return "looks"
+    if HIDES.search(said):
         return "hides"
-    if re.fullmatch(NAMES["bias"], plain) or ADDED.search(around) or module.startswith("transformers"):
+    if re.fullmatch(NAMES["bias"], plain) or ADDED.search(said) or module.startswith("transformers"):
         return "added"
     return "looks"
+
+
+def _said_of(name: str, description: str) -> str:
+    """What the documentation says of a parameter: its own entry, or the sentences that name it."""
+    entry = re.search(
+        rf"^([ \t]*)[*`:]*(?:param\s+)?{re.escape(name)}\b[^\n]*?:(?P<first>[^\n]*)(?P<more>(?:\n\1[ \t]+[^\n]*)*)",
+        description,
+        re.MULTILINE,
+    )
+    if entry:
+        return f"{entry['first']} {entry['more']}"
+    return " ".join(
+        each for each in re.split(r"(?<=[.;])\s|\n\s*\n", description) if re.search(r"mask", each, re.I)
+    )

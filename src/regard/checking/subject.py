@@ -46,6 +46,7 @@ class Plan:
         always_causal: whether it hides the future by itself.
         size: (B, H, Q, K, D, V) of the first problem.
         one_array: whether query, values and keys come as one list, as in Keras.
+        swapped: whether heads and queries change places between the query (B, H, Q, D) and the context.
         failure: why nothing can be asked at all.
     """
 
@@ -62,6 +63,7 @@ class Plan:
     always_causal: bool = False
     size: tuple[int, ...] = (3, 4, 2, 5, 6, 6)
     one_array: bool = False
+    swapped: bool = False
     failure: str = ""
 
 
@@ -72,6 +74,9 @@ class Called(Subject):
         self.function, self.plan = function, plan
         self.name, self.description, self.framework = plan.name, plan.description, plan.framework
         self.axes = layouts.AXES[plan.layout]
+        self.out = "BQHD" if plan.swapped else plan.layout
+        dtypes = frameworks.dtypes_of(plan.framework)
+        self.dtypes = {function.compute_dtype} & dtypes if frameworks.is_layer(function) else dtypes
         self.projected, self.heads, self.grouped = plan.projected, plan.heads, plan.grouped
         self.width = plan.width or (plan.size[4] if plan.heads > 1 or plan.projected else None)
         self.roles: dict[str, Parameter] = {}
@@ -113,7 +118,7 @@ class Called(Subject):
         query = rng.normal(size=(b, h, q, d))
         keys = query if self.inputs == "self" else rng.normal(size=(b, key_heads, k, d))
         values = rng.normal(size=(b, key_heads, k, v)) if self.inputs == "separate" else keys
-        dtype = "float64" if "float64" in frameworks.dtypes_of(self.framework) else "float32"
+        dtype = "float64" if "float64" in self.dtypes else "float32"
         return Problem(query, keys, values, dtype=dtype)
 
     def tried(self) -> bool:
@@ -130,7 +135,7 @@ class Called(Subject):
         return bool(self.last.shape) and not other.last.shape
 
     def can(self, problem: Problem) -> bool:
-        if problem.dtype not in frameworks.dtypes_of(self.framework):
+        if problem.dtype not in self.dtypes:
             return False
         if problem.mask is not None:
             if not self.takes_mask:
@@ -176,9 +181,8 @@ class Called(Subject):
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            return Answer(
-                error=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
-            )
+            first, *_ = str(error).strip().splitlines() or [""]
+            return Answer(error=f"{type(error).__name__}: {first}")
 
     def _in_turn(self, problem: Problem) -> Answer:
         """Several queries of a function that takes one at a time."""
@@ -194,12 +198,9 @@ class Called(Subject):
                 return answers[-1]
         weights = [answer.weights for answer in answers if answer.weights is not None]
         gradients = {
-            name: (np.concatenate if name == "query" else _total)(
-                [answer.gradients[name] for answer in answers]
-            )
-            if name != "query"
-            else np.concatenate([answer.gradients[name] for answer in answers], axis=2)
+            name: np.concatenate(parts, axis=2) if name == "query" else np.sum(parts, axis=0)
             for name in answers[0].gradients
+            if (parts := [answer.gradients[name] for answer in answers])
         }
         return replace(
             answers[0],
@@ -254,7 +255,7 @@ class Called(Subject):
         arrays = [each for each in layouts.arrays_in(returned) if frameworks.numbers(each) is not None]
         for each in arrays:
             numbers = cast(np.ndarray, frameworks.numbers(each))
-            fits = numbers.ndim > 0 and layouts.context_back(self.plan.layout, numbers, shape) is not None
+            fits = numbers.ndim > 0 and layouts.context_back(self.out, numbers, shape) is not None
             could_be = layouts.weights_back(self.plan.layout, numbers, map_shape, self.heads)
             if (
                 context is None
@@ -269,7 +270,7 @@ class Called(Subject):
     @cached_property
     def _map_first(self) -> bool:
         """Whether the weights come before the context, found where no two axes are alike."""
-        b, h, q, k, d, v = self.plan.size
+        *_, k, _, v = self.plan.size
         if k == v:
             return False
         problem = self.first_problem()
@@ -279,7 +280,7 @@ class Called(Subject):
             return False
         first = frameworks.numbers(arrays[0])
         context = self._context_shape(problem)
-        return first is not None and layouts.context_back(self.plan.layout, first, context) is None
+        return first is not None and layouts.context_back(self.out, first, context) is None
 
     def _arrays(self, problem: Problem) -> dict[str, Any]:
         """The arrays of a problem by their roles, as the function takes them."""
@@ -309,8 +310,7 @@ class Called(Subject):
             else:
                 named[parameter.name] = value
         if self.plan.one_array:
-            listed = [arrays[name] for name in ("query", "values", "keys")]
-            return self.function(listed, **{name: each for name, each in named.items() if name != "inputs"})
+            return self.function([arrays[name] for name in ("query", "values", "keys")], **named)
         return self._target(problem.dtype)(*given, **named)
 
     def _target(self, dtype: str) -> Any:
@@ -362,8 +362,14 @@ class Called(Subject):
             "rate": 0.0,
             "training": False,
             "scale": (features / max(self.heads, 1)) ** -0.5,
-            "module": SimpleNamespace(training=False, num_key_value_groups=2 if self.grouped else 1),
+            "module": SimpleNamespace(
+                training=False, num_key_value_groups=problem.query.shape[1] // problem.keys.shape[1]
+            ),
         }
+        if role == "rotation":
+            shape = (problem.query.shape[0], problem.query.shape[2], features // max(self.heads, 1))
+            still = (np.ones(shape), np.zeros(shape))
+            return tuple(frameworks.array(self.framework, each, problem.dtype) for each in still), True
         value = constants.get(role)
         wanted = parameter.required or role == "training" or (role == "heads" and self.heads > 1)
         if role == "training" and parameter.name.lower() == "deterministic":
@@ -371,7 +377,7 @@ class Called(Subject):
         return value, wanted and role in constants
 
     def _mask(self, parameter: Parameter, problem: Problem) -> Any:
-        """The problem's mask, or one that hides nothing, in the axes and with the meaning it is taken with."""
+        """The problem's mask, or one that hides nothing, in its axes and with its meaning."""
         b, h, q, _ = problem.query.shape
         k = problem.keys.shape[2]
         mask = np.ones((b, 1, q, k), dtype=bool) if problem.mask is None else problem.mask
@@ -394,7 +400,7 @@ class Called(Subject):
         return self._meant(parameter.name, np.array(mask), problem)
 
     def _meant(self, name: str, mask: np.ndarray, problem: Problem) -> Any:
-        module = type(self.function).__module__ if not hasattr(self.function, "__code__") else ""
+        module = (self.function if hasattr(self.function, "__code__") else type(self.function)).__module__
         says: Meaning = meaning(name, self.description, module)
         if says == "added":
             return frameworks.array(self.framework, np.where(mask, 0.0, -np.inf), problem.dtype)
@@ -409,7 +415,7 @@ class Called(Subject):
             return self._found(problem, self._call(problem, tracked))[0]
 
         context = output(arrays)
-        weights = layouts.laid_out(self.plan.layout, cotangent, query=True).reshape(tuple(context.shape))
+        weights = layouts.laid_out(self.out, cotangent, query=True).reshape(tuple(context.shape))
         try:
             found = frameworks.differentiated(self.framework, arrays, output, weights)
         except Exception:
@@ -432,7 +438,7 @@ class Called(Subject):
             return f"{parameter.name}={'True' if parameter.role in ('causal', 'grouped') else '…'}"
 
         there = []
-        arrays = dict.fromkeys(("query", "keys", "values"), None)
+        arrays: dict[str, Any] = {"query": None, "keys": None, "values": None}
         for parameter in self.plan.parameters:
             try:
                 _, given = self._argument(parameter, problem, arrays)
@@ -455,7 +461,3 @@ class Called(Subject):
 def _counts(name: str) -> bool:
     """Whether a key mask by this name is given as lengths."""
     return "len" in name.lower()
-
-
-def _total(arrays: list[np.ndarray]) -> np.ndarray:
-    return np.sum(arrays, axis=0)
