@@ -97,7 +97,7 @@ def _name(function: Any) -> str:
 def _description(function: Any) -> str:
     plain = frameworks.unwrapped(function)
     documented = [plain, getattr(type(function), "forward", None), getattr(type(function), "call", None)]
-    if not inspect.isfunction(plain) or frameworks.is_torch_module(function):
+    if not inspect.isroutine(function) and not hasattr(function, "__wrapped__"):
         documented.append(type(function))
     texts = [getattr(each, "__doc__", None) for each in documented if each is not None]
     return "\n".join(text for text in texts if isinstance(text, str))
@@ -136,6 +136,8 @@ def _plans(
         or 1
     )
     own = width or (_own_width(function) if module else None)
+    if frameworks.is_layer(function) and not one_array:
+        own = own or 8  # It is made for the width that comes first.
     common = Plan(
         name=name,
         description=_description(function),

@@ -108,9 +108,9 @@ def _is_parameter(thing: Any) -> bool:
 
 
 def is_torch_module(thing: Any) -> bool:
-    """Whether it is a module of PyTorch, made already."""
+    """Whether it is a module of PyTorch, made already. Keras's layers can be such modules too, and don't count."""
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(thing, torch.nn.Module)
+    return torch is not None and isinstance(thing, torch.nn.Module) and not is_layer(thing)
 
 
 def is_layer(thing: Any) -> bool:

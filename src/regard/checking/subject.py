@@ -231,9 +231,7 @@ class Called(Subject):
             expected = layouts.laid_out(self.plan.layout, np.zeros(wanted), query=True).shape
             return Answer(error=f"it returned {came} where a context {expected} was expected", shape=shape)
         numbers = frameworks.numbers(context)
-        shaped = layouts.context_back(
-            self.plan.layout, cast(np.ndarray, numbers), self._context_shape(problem)
-        )
+        shaped = layouts.context_back(self.out, cast(np.ndarray, numbers), self._context_shape(problem))
         gradients = self._gradients(problem) if problem.gradients and self.differentiable else {}
         return Answer(
             context=shaped,
