@@ -14,7 +14,7 @@ from regard.checking import frameworks
 from regard.checking.construction import made
 from regard.checking.layouts import LAYOUTS, ONE_AT_A_TIME
 from regard.checking.parameters import Parameter, parameters
-from regard.checking.problems import Framework, Subject
+from regard.checking.problems import Framework, Problem, Subject
 from regard.checking.running import quietly, within
 from regard.checking.subject import MASK_FORMS, Called, Plan
 from regard.errors import InputError
@@ -60,7 +60,7 @@ def examine(
     if inspect.isclass(function):
         try:
             with quietly():
-                function = within(20.0, lambda kind=function: made(kind, width=width, heads=heads))
+                function = within(20.0, lambda kind=function: _callable(made(kind, width=width, heads=heads)))
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
@@ -77,10 +77,24 @@ def examine(
                 swapped = Called(target, replace(plan, swapped=True))
                 if swapped.tried():
                     return _completed(swapped, grouped=grouped)
-            best = subject if best is None or subject.nearer(best) else best
+            if plan.projected and not plan.out_width and (other := subject.other_width()):
+                wider = Called(target, replace(plan, out_width=other))
+                if wider.tried():
+                    return _completed(wider, grouped=grouped)
             if subject.hung:
-                return subject
+                return subject.given_up()
+            best = subject if best is None or subject.nearer(best) else best
     return best or _hopeless(target, name, framework, "TypeError: it takes no arrays")
+
+
+def _callable(thing: Any) -> Any:
+    """The object, or the method of it that is meant to be called."""
+    if callable(thing):
+        return thing
+    for name in ("forward", "call", "attend", "attention", "compute"):
+        if callable(getattr(thing, name, None)):
+            return getattr(thing, name)
+    raise TypeError(f"{type(thing).__name__} objects can't be called, and have no method forward or call")
 
 
 def _name(function: Any) -> str:
@@ -135,7 +149,7 @@ def _plans(
         )
         or 1
     )
-    own = width or (_own_width(function) if module else None)
+    own = width or (_own_width(function) if module else frameworks.width_of_arrays(function))
     if frameworks.is_layer(function) and not one_array:
         own = own or 8  # It is made for the width that comes first.
     common = Plan(
@@ -152,18 +166,22 @@ def _plans(
     )
     for way in ways:
         roles = {each.role for each in way}
-        inner = inside if heads or module else _default_heads(called, way)
+        owned = module or hasattr(function, "__self__") or not inspect.isroutine(function)
+        inner = inside if heads or (owned and inside > 1) else _default_heads(called, way)
         for size, layout in _ordered(_layouts(function, common, own, heads), bool(grouped)):
             split = inner if layout not in ("BHQD", "BQHD") else 1
             for features in [own] if own else _widths(split, bool(projected), "heads" in roles):
                 values = size[5] if features == size[4] else features
-                yield replace(
+                plan = replace(
                     common,
                     parameters=way,
                     layout=layout,
                     heads=split,
                     size=(*size[:4], features, values),
                 )
+                yield plan
+                if any(each.role == "mask" and each.required for each in way):
+                    yield from (replace(plan, mask_form=form) for form in MASK_FORMS[layout][1:])
 
 
 def _ordered(names: list[str], grouped: bool) -> Iterator[tuple[tuple[int, ...], str]]:
@@ -223,7 +241,8 @@ def _default_heads(function: Any, way: list[Parameter]) -> int:
 
 def _own_number(thing: Any, names: tuple[str, ...]) -> int | None:
     for name in names:
-        number = getattr(thing, name, None) or getattr(getattr(thing, "config", None), name, None)
+        owner = getattr(thing, "__self__", thing)
+        number = getattr(owner, name, None) or getattr(getattr(owner, "config", None), name, None)
         if isinstance(number, int) and not isinstance(number, bool) and number > 0:
             return number
     return None
@@ -235,8 +254,10 @@ def _own_width(module: Any) -> int | None:
     if number:
         return number
     for part in module.modules():
-        if hasattr(part, "in_features"):
+        if getattr(part, "in_features", 0):
             return part.in_features
+    if frameworks.is_lazy(module):
+        return 8
     for parameter in module.parameters():
         if parameter.ndim == 2:
             return parameter.shape[0]
@@ -299,7 +320,20 @@ def _with_masks(subject: Called) -> Called:
         tried = Called(subject.function, replace(plan, mask_form=form))
         if tried.answers(replace(problem, mask=mask)):
             return tried
-    return subject
+    return _with_key_mask(subject, problem)
+
+
+def _with_key_mask(subject: Called, problem: Problem) -> Called:
+    """The subject with its mask as a key mask, where it takes it as one and as nothing else."""
+    if subject.takes_key_mask or "B" not in subject.axes:
+        return subject
+    listed = [
+        replace(each, role="key_mask") if each.role == "mask" else each for each in subject.plan.parameters
+    ]
+    tried = Called(subject.function, replace(subject.plan, parameters=listed))
+    key_mask = np.ones((problem.keys.shape[0], problem.keys.shape[2]), dtype=bool)
+    key_mask[:, -1] = False
+    return tried if tried.answers(replace(problem, key_mask=key_mask)) else subject
 
 
 def _hides_the_future(subject: Called) -> bool:

@@ -16,6 +16,22 @@ CHANCE = r"(\w+_)?dropout\w*|(\w+_)?pdrop|p_drop\w*|p"
 LENGTH = r"(max|context|block|seq\w*)_?(len\w*|size|positions)?|max_\w+|context_length|block_size|seq_len\w*"
 
 
+class Settings:
+    """A configuration that answers what such classes usually ask of theirs."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        self.width, self.heads = width, heads
+
+    def __getattr__(self, name: str) -> Any:
+        plain = name.lower()
+        for pattern, value in ((HEADS, self.heads), (LENGTH, 64), (WIDTH, self.width), (CHANCE, 0.0)):
+            if re.fullmatch(pattern, plain):
+                return value
+        if re.search(r"bias|causal|mask|flash|use_", plain):
+            return False
+        raise AttributeError(f"the setting {name} is not known; hand in an object")
+
+
 def made(kind: type, *, width: int | None, heads: int | None) -> Any:
     """An object of the class.
 
@@ -47,6 +63,8 @@ def made(kind: type, *, width: int | None, heads: int | None) -> Any:
         elif re.fullmatch(CHANCE, plain):
             if required:
                 given[name] = 0.0
+        elif required and re.fullmatch(r"config|cfg|conf|args|hparams|params|c", plain):
+            given[name] = Settings(width or 8, heads or 2)
         elif required and re.search(r"bias|causal|mask", plain):
             given[name] = False
         elif required:

@@ -22,19 +22,20 @@ def frameworks_of(function: Any) -> list[Framework]:
     if is_layer(function):
         backends: dict[str, list[Framework]] = {"torch": ["torch"], "jax": ["jax"]}
         return backends.get(_keras_backend(), ["numpy"])
-    if module.startswith("torch"):
+    plain_module = getattr(unwrapped(function), "__module__", None) or ""
+    if module.startswith("torch") or plain_module.startswith("torch"):
         return ["torch"]
+    if plain_module.startswith("jax"):
+        return ["jax"]
     if module.startswith("jax") and "jit" not in type(function).__name__.lower():
         return ["jax"]
     used = _libraries_used(function)
-    known: list[tuple[str, Framework]] = [("torch", "torch"), ("jax", "jax"), ("numpy", "numpy")]
-    first = [framework for library, framework in known if library in used]
+    known: list[Framework] = ["torch", "jax", "numpy"]
+    first: list[Framework] = [framework for framework in known if framework in used]
     if type(function).__module__.startswith("jax") or "jaxlib" in type(function).__module__:
-        first = ["jax", *first]
-    if first:
-        return list(dict.fromkeys(first))
-    there: list[Framework] = [framework for library, framework in known if library in sys.modules]
-    return list(dict.fromkeys(["numpy", *there]))
+        first.insert(0, "jax")
+    there: list[Framework] = [framework for framework in known if framework in sys.modules]
+    return list(dict.fromkeys([*first, "numpy", *there]))
 
 
 def _libraries_used(function: Any, depth: int = 2) -> set[str]:
@@ -91,7 +92,7 @@ def holds_arrays(function: Any) -> bool:
     things += list(vars(bound).values()) if hasattr(bound, "__dict__") and not inspect.ismodule(bound) else []
     if not inspect.isfunction(function) and hasattr(function, "__dict__") and not is_torch_module(function):
         things += list(vars(function).values())
-    return any(_is_parameter(thing) for thing in things)
+    return any(_is_parameter(thing) for thing in _leaves(things))
 
 
 def _filled(cell: Any) -> bool:
@@ -108,7 +109,7 @@ def _is_parameter(thing: Any) -> bool:
 
 
 def is_torch_module(thing: Any) -> bool:
-    """Whether it is a module of PyTorch, made already. Keras's layers can be such modules too, and don't count."""
+    """Whether it is a module of PyTorch, made already; Keras's layers, which can be such too, don't count."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(thing, torch.nn.Module) and not is_layer(thing)
 
@@ -123,9 +124,37 @@ def _keras_backend() -> str:
     return sys.modules["keras"].config.backend()
 
 
+def width_of_arrays(function: Any) -> int | None:
+    """The features that a method is made for: the rows of the first matrix that its object keeps."""
+    owner = getattr(function, "__self__", function)
+    if inspect.ismodule(owner) or not hasattr(owner, "__dict__"):
+        return None
+    for array in _leaves(list(vars(owner).values())):
+        if isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind == "f":
+            return array.shape[0]
+    return None
+
+
+def _leaves(things: Any) -> list[Any]:
+    """What lists, tuples and mappings hold."""
+    if isinstance(things, Mapping):
+        things = list(things.values())
+    return (
+        [leaf for each in things for leaf in _leaves(each)] if isinstance(things, list | tuple) else [things]
+    )
+
+
+def is_lazy(module: Any) -> bool:
+    """Whether it is a module of PyTorch that makes its parameters when it is called first."""
+    if not is_torch_module(module):
+        return False
+    lazy = sys.modules["torch"].nn.parameter.UninitializedParameter
+    return any(isinstance(parameter, lazy) for parameter in module.parameters())
+
+
 def has_parameters(module: Any) -> bool:
     """Whether a module of PyTorch has matrices of its own."""
-    return any(parameter.ndim > 0 for parameter in module.parameters())
+    return is_lazy(module) or any(parameter.ndim > 0 for parameter in module.parameters())
 
 
 def evaluating(function: Any) -> Any:

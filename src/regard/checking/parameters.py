@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Role = Literal[
@@ -36,29 +36,23 @@ NAMES: dict[Role, str] = {
 }
 """Patterns of lower-case names, the first that fits."""
 
-HIDES = re.compile(
-    r"(true|1|ones?|nonzero)\b[^.;\n]{0,40}\b(hid(e|es|den)|mask(ed|s)?\s(out|away)|masked|ignored?|padd(ing|ed)|"
-    r"blocked|not\s(be\s)?(attend|allow|look|seen))",
-    re.IGNORECASE,
-)
-LOOKS = re.compile(
-    r"(true|1|ones?)\b[^.;\n]{0,40}\b(may|can|allowed|visible|attended|keep|kept|real|valid|take part|"
-    r"participate)\b",
-    re.IGNORECASE,
-)
-ADDED = re.compile(r"additive|added to the (scores|logits)|-inf\b|−inf|float mask", re.IGNORECASE)
-
-Meaning = Literal["looks", "hides", "added"]
-
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter, and what it is for."""
+    """One parameter, and what it is for.
+
+    Attributes:
+        name, role: what it is called, and what it is for.
+        required: whether it has no default.
+        positional: whether it can't be handed in by its name.
+        on: whether it is a switch that is on by default.
+    """
 
     name: str
     role: Role
     required: bool
     positional: bool
+    on: bool = False
 
 
 def parameters(function: Callable[..., Any]) -> list[Parameter] | None:
@@ -70,26 +64,30 @@ def parameters(function: Callable[..., Any]) -> list[Parameter] | None:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return _documented(getattr(function, "__doc__", None) or "")
+        return _documented(function)
     kinds = inspect.Parameter
+    decided = getattr(function, "keywords", {})
     found = []
     for name, parameter in signature.parameters.items():
-        if parameter.kind in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD):
+        if parameter.kind in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD) or name in decided:
             continue
         required = parameter.default is kinds.empty
         positional = parameter.kind is kinds.POSITIONAL_ONLY
-        found.append(Parameter(name, _role(name), required, positional))
+        found.append(Parameter(name, _role(name), required, positional, on=parameter.default is True))
     if not found:
         return None
     return _with_arrays(found)
 
 
-def _documented(text: str) -> list[Parameter] | None:
+def _documented(function: Any) -> list[Parameter] | None:
     """The parameters as the first line of the documentation of a built-in function gives them."""
+    text = getattr(getattr(function, "func", function), "__doc__", None) or ""
     first = re.match(r"\s*[\w.]+\(([^)]*)\)", text)
     if first is None:
         return None
-    parts = [part.strip() for part in first[1].split(",")]
+    decided, done = getattr(function, "keywords", {}), len(getattr(function, "args", ()))
+    parts = [part.strip() for part in first[1].split(",")][done:]
+    parts = [part for part in parts if part.split("=")[0].split(":")[0].strip() not in decided]
     names = [part.split("=")[0].split(":")[0].strip() for part in parts]
     found = [
         Parameter(name, _role(name), "=" not in part, False)
@@ -128,7 +126,7 @@ def _with_arrays(found: list[Parameter]) -> list[Parameter]:
             role = left[0] if left else "unknown"
         if role in ARRAYS:
             taken.add(role)
-        result.append(Parameter(p.name, role, p.required, p.positional))  # type: ignore[arg-type]
+        result.append(replace(p, role=role))  # type: ignore[arg-type]
     return _paired(result)
 
 
@@ -148,36 +146,4 @@ def _paired(found: list[Parameter]) -> list[Parameter]:
         new = {names[0].name: "input", names[1].name: "memory"} if len(names) > 1 else {}
     elif len(required) == 1:
         new = {required[0].name: "input"}
-    return [Parameter(p.name, new.get(p.name, p.role), p.required, p.positional) for p in found]
-
-
-def meaning(name: str, description: str, module: str) -> Meaning:
-    """What a mask of this name says where it is True: by its name, and by what its documentation says.
-
-    Whether the function then does so is another question.
-    """
-    plain = name.lower()
-    if re.search(r"pad", plain) or module.startswith("torch.nn"):
-        return "hides"
-    said = _said_of(name, description)
-    if LOOKS.search(said):
-        return "looks"
-    if HIDES.search(said):
-        return "hides"
-    if re.fullmatch(NAMES["bias"], plain) or ADDED.search(said) or module.startswith("transformers"):
-        return "added"
-    return "looks"
-
-
-def _said_of(name: str, description: str) -> str:
-    """What the documentation says of a parameter: its own entry, or the sentences that name it."""
-    entry = re.search(
-        rf"^([ \t]*)[*`:]*(?:param\s+)?{re.escape(name)}\b[^\n]*?:(?P<first>[^\n]*)(?P<more>(?:\n\1[ \t]+[^\n]*)*)",
-        description,
-        re.MULTILINE,
-    )
-    if entry:
-        return f"{entry['first']} {entry['more']}"
-    return " ".join(
-        each for each in re.split(r"(?<=[.;])\s|\n\s*\n", description) if re.search(r"mask", each, re.I)
-    )
+    return [replace(p, role=new.get(p.name, p.role)) for p in found]

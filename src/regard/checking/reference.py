@@ -168,7 +168,9 @@ def unscaled_is_meant(subject: Subject) -> Literal["yes", "perhaps", "no"]:
     Returns:
         "yes" for Luong's attention, what calls itself general or bilinear, what has weights in its score but
         none for its values, and the Transformers that are known not to scale (T5, GPT-Neo); "perhaps" for
-        what only calls itself dot or dot-product attention, by which some mean the scaled one; else "no".
+        what only calls itself dot or dot-product attention, by which some mean the scaled one, and where one
+        query is asked alone; else "no". Of two arrays, one for the queries and one for keys and values, as in
+        Luong's decoder, it is "yes".
     """
     if subject.projected and _values_are_averaged(subject):
         return "yes"
@@ -178,7 +180,9 @@ def unscaled_is_meant(subject: Subject) -> Literal["yes", "perhaps", "no"]:
         return "yes"
     if re.search(r"\b(scaled?|scaling|sqrt|vaswani|transformer|multi ?head(ed)?)\b", words):
         return "no"
-    return "perhaps" if re.search(r"\b(dot|multiplicative)\b", words) else "no"
+    if subject.inputs == "memory" and not subject.projected:
+        return "yes"
+    return "perhaps" if subject.axes == "D" or re.search(r"\b(dot|multiplicative)\b", words) else "no"
 
 
 def _values_are_averaged(subject: Subject) -> bool:

@@ -12,11 +12,12 @@ import numpy as np
 
 from regard.checking import frameworks, layouts
 from regard.checking.identity import with_identities
-from regard.checking.parameters import Meaning, Parameter, meaning
+from regard.checking.parameters import Parameter
+from regard.checking.polarity import Meaning, meaning
 from regard.checking.problems import Answer, Framework, Problem, Role, Subject
 from regard.checking.running import Chance, TooLong, quietly, within
 
-SECONDS = 5.0
+SECONDS = 4.0
 FIRST_SECONDS = 20.0
 """What a call may take, and what the first may, in which a library compiles."""
 
@@ -46,6 +47,7 @@ class Plan:
         always_causal: whether it hides the future by itself.
         size: (B, H, Q, K, D, V) of the first problem.
         one_array: whether query, values and keys come as one list, as in Keras.
+        out_width: features of the context, where its projections make others of it than there are values.
         swapped: whether heads and queries change places between the query (B, H, Q, D) and the context.
         failure: why nothing can be asked at all.
     """
@@ -63,6 +65,7 @@ class Plan:
     always_causal: bool = False
     size: tuple[int, ...] = (3, 4, 2, 5, 6, 6)
     one_array: bool = False
+    out_width: int | None = None
     swapped: bool = False
     failure: str = ""
 
@@ -91,6 +94,11 @@ class Called(Subject):
         self.chance = Chance()
         self.last = Answer()
         self._wide = cast(Any, None)
+
+    def given_up(self) -> Called:
+        """The same, which is not waited for again."""
+        self.hangs = 2
+        return self
 
     @property
     def hung(self) -> bool:
@@ -123,12 +131,26 @@ class Called(Subject):
 
     def tried(self) -> bool:
         """Whether it answers its first problem."""
-        return not self.plan.failure and self.answers(self.first_problem())
+        if self.plan.failure or not self.answers(self.first_problem()):
+            return False
+        if self._wide is not None and frameworks.is_lazy(self.function):
+            self.function = self._wide[1]  # The first call made its parameters.
+        return True
 
     def answers(self, problem: Problem) -> bool:
         """Whether a context comes back."""
         self.last = self.ask(problem)
         return self.last.context is not None
+
+    def other_width(self) -> int | None:
+        """The features of what came back, where all but those are what a context has."""
+        problem = self.first_problem()
+        wanted = layouts.laid_out(
+            self.out, np.zeros((*problem.query.shape[:3], problem.values.shape[-1])), query=True
+        ).shape
+        came = self.last.shape
+        fits = len(came) == len(wanted) > 0 and came[:-1] == wanted[:-1]
+        return came[-1] if fits and came[-1] != problem.keys.shape[2] else None
 
     def nearer(self, other: Called) -> bool:
         """Whether it came nearer to an answer: an array of another form is nearer than an error."""
@@ -167,7 +189,7 @@ class Called(Subject):
         if self.plan.failure:
             return Answer(error=self.plan.failure)
         if self.hangs > 1:
-            return Answer(hung=True, error="it does not come back")
+            return Answer(hung=True, error="TimeoutError: it does not come back")
         if self.plan.layout in layouts.ONE_AT_A_TIME and problem.query.shape[2] > 1:
             return self._in_turn(problem)
         seconds = SECONDS if self.asked else FIRST_SECONDS if self.framework == "jax" else SECONDS
@@ -232,6 +254,9 @@ class Called(Subject):
             return Answer(error=f"it returned {came} where a context {expected} was expected", shape=shape)
         numbers = frameworks.numbers(context)
         shaped = layouts.context_back(self.out, cast(np.ndarray, numbers), self._context_shape(problem))
+        fitted = self._fitted(problem)
+        if fitted is not None and shaped is not None:
+            shaped = shaped @ fitted
         gradients = self._gradients(problem) if problem.gradients and self.differentiable else {}
         return Answer(
             context=shaped,
@@ -243,7 +268,15 @@ class Called(Subject):
         )
 
     def _context_shape(self, problem: Problem) -> tuple[int, ...]:
-        return (*problem.query.shape[:3], problem.values.shape[-1])
+        return (*problem.query.shape[:3], self.plan.out_width or problem.values.shape[-1])
+
+    def _fitted(self, problem: Problem) -> np.ndarray | None:
+        """What makes as many features of a context as there are in the values; None where there are."""
+        if not self.plan.out_width:
+            return None
+        shape = (self.plan.out_width, problem.values.shape[-1])
+        # Any linear map of full rank will do: the laws of a projected context hold for it as well.
+        return np.random.default_rng(3).normal(size=shape) / np.sqrt(shape[0])
 
     def _found(self, problem: Problem, returned: Any) -> tuple[Any, np.ndarray | None]:
         """The context as it came, and the weights in the axes of the problem."""
@@ -349,7 +382,7 @@ class Called(Subject):
                 return None, False
             return self._key_mask(parameter, problem), True
         if role == "causal":
-            return problem.causal, problem.causal or parameter.required
+            return problem.causal, problem.causal or parameter.required or parameter.on
         if role == "grouped":
             return True, self.grouped
         if role == "weight":
@@ -406,8 +439,10 @@ class Called(Subject):
 
     def _gradients(self, problem: Problem) -> dict[str, np.ndarray]:
         arrays = self._arrays(problem)
-        shape = self._context_shape(problem)
-        cotangent = np.ones(shape) if problem.cotangent is None else problem.cotangent
+        given = (*problem.query.shape[:3], problem.values.shape[-1])
+        cotangent = np.ones(given) if problem.cotangent is None else problem.cotangent
+        fitted = self._fitted(problem)
+        cotangent = cotangent if fitted is None else cotangent @ fitted.T
 
         def output(tracked: Mapping[str, Any]) -> Any:
             return self._found(problem, self._call(problem, tracked))[0]
@@ -447,12 +482,10 @@ class Called(Subject):
         return f"{self.name}({', '.join(there)})"
 
     def plain(self) -> Subject | None:
-        if not frameworks.is_torch_module(self.function):
+        function = with_identities(self.function) if self.projected and not self.plan.out_width else None
+        if function is None:
             return None
-        module = with_identities(self.function)
-        if module is None:
-            return None
-        plain = Called(module, replace(self.plan, projected=False, width=self.width))
+        plain = Called(function, replace(self.plan, projected=False, width=self.width))
         return plain if plain.tried() else None
 
 

@@ -131,8 +131,17 @@ def _both_scales(explained: list[Explanation]) -> list[Explanation]:
     ]
 
 
+OF_ANY_MASK = {
+    "causal_added_as_number": "mask_added_as_number",
+    "causal_after_softmax_without_renormalising": "mask_after_softmax_without_renormalising",
+    "causal_multiplied_before_softmax": "mask_multiplied_before_softmax",
+}
+"""Mistakes with a mask of the future that go by another name too, that of the same mistake with any mask."""
+
+
 def _mistakes(names: Iterable[str]) -> list[Mistake]:
-    return [KNOWN[name].mistake(name) for name in dict.fromkeys(names)]
+    both = [each for name in names for each in (name, OF_ANY_MASK.get(name, name))]
+    return [KNOWN[name].mistake(name) for name in dict.fromkeys(both)]
 
 
 def _named(explained: Sequence[Explanation]) -> list[str]:
