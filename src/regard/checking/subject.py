@@ -288,11 +288,8 @@ class Called(Subject):
             numbers = cast(np.ndarray, frameworks.numbers(each))
             fits = numbers.ndim > 0 and layouts.context_back(self.out, numbers, shape) is not None
             could_be = layouts.weights_back(self.plan.layout, numbers, map_shape, self.heads)
-            if (
-                context is None
-                and fits
-                and not (could_be is not None and self._map_first and len(arrays) > 1)
-            ):
+            may_be_both = fits and could_be is not None and len(arrays) > 1
+            if context is None and fits and not (may_be_both and weights is None and self._map_first):
                 context = each
             elif weights is None and could_be is not None:
                 weights = could_be
