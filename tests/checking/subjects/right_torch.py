@@ -180,6 +180,58 @@ class Padded(nn.Module):
         return scores.softmax(-1) @ value
 
 
+class SelfAttentionOfAnotherWidth(nn.Module):
+    """From d_in features to d_out, as in a book on building language models."""
+
+    def __init__(self, d_in, d_out, qkv_bias=False):
+        super().__init__()
+        self.W_query = nn.Linear(d_in, d_out, bias=qkv_bias)
+        self.W_key = nn.Linear(d_in, d_out, bias=qkv_bias)
+        self.W_value = nn.Linear(d_in, d_out, bias=qkv_bias)
+
+    def forward(self, x):
+        keys, queries, values = self.W_key(x), self.W_query(x), self.W_value(x)
+        weights = torch.softmax(queries @ keys.mT / keys.shape[-1] ** 0.5, dim=-1)
+        return weights @ values
+
+
+class LazyAdditive(nn.Module):
+    """Additive attention whose sizes are known once it is called, as in Dive into Deep Learning."""
+
+    def __init__(self, num_hiddens, dropout=0.1):
+        super().__init__()
+        self.W_k = nn.LazyLinear(num_hiddens, bias=False)
+        self.W_q = nn.LazyLinear(num_hiddens, bias=False)
+        self.w_v = nn.LazyLinear(1, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, queries, keys, values, valid_lens=None):
+        features = torch.tanh(self.W_q(queries).unsqueeze(2) + self.W_k(keys).unsqueeze(1))
+        scores = self.w_v(features).squeeze(-1)
+        if valid_lens is not None:
+            hidden = torch.arange(keys.shape[1])[None, None, :] >= valid_lens[:, None, None]
+            scores = scores.masked_fill(hidden, -1e6)
+        return torch.bmm(self.dropout(F.softmax(scores, dim=-1)), values)
+
+
+class FromConfiguration(nn.Module):
+    """Takes all its sizes from one object."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.heads = config.n_head
+        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
+        self.out = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.dropout = config.dropout
+
+    def forward(self, x):
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.qkv(x).chunk(3, dim=-1))
+        y = F.scaled_dot_product_attention(
+            q, k, v, dropout_p=self.dropout if self.training else 0, is_causal=True
+        )
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
 CASES = [
     (sdpa, {}),
     (annotated, {}),
@@ -199,4 +251,8 @@ CASES = [
     (nn.MultiheadAttention(8, 2, batch_first=True), {}),
     (nn.MultiheadAttention(8, 2), {}),
     (F.scaled_dot_product_attention, {}),
+    (SelfAttentionOfAnotherWidth(3, 2), {}),
+    (SelfAttentionOfAnotherWidth, {"width": 6}),
+    (LazyAdditive(8), {"score": "additive"}),
+    (FromConfiguration, {"width": 8, "heads": 2}),
 ]

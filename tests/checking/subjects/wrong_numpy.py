@@ -237,6 +237,31 @@ def both_unscaled_and_over_queries(q, k, v):
     return _softmax(q @ np.swapaxes(k, -1, -2), axis=-2) @ v
 
 
+class NoSoftmax:
+    """Weights of its own, as arrays."""
+
+    def __init__(self, width=8):
+        random = np.random.default_rng(0)
+        self.w_query, self.w_key, self.w_value = random.normal(size=(3, width, width))
+
+    def __call__(self, x):
+        q, k, v = x @ self.w_query, x @ self.w_key, x @ self.w_value
+        return q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1]) @ v
+
+
+def documented_otherwise(q, k, v, mask=None):
+    """mask: 1 marks positions to be masked out, 0 is attended."""
+    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores + (1.0 - mask) * -1e9
+    return _softmax(scores) @ v
+
+
+def causal_multiplied(q, k, v):
+    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
+    return _softmax(np.tril(scores, k=k.shape[-2] - q.shape[-2])) @ v
+
+
 CASES = [
     (three_lines, {"softmax_over_queries"}, {}),
     (over_queries, {"softmax_over_queries"}, {}),
@@ -279,4 +304,7 @@ CASES = [
     (raises, set(), {}),
     (returns_text, set(), {}),
     (both_unscaled_and_over_queries, {"softmax_over_queries"}, {}),
+    (NoSoftmax(), {"no_softmax"}, {}),
+    (documented_otherwise, {"mask_inverted"}, {}),
+    (causal_multiplied, {"mask_multiplied_before_softmax"}, {"causal": True}),
 ]

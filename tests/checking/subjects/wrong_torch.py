@@ -151,6 +151,32 @@ def keys_as_values(query, key, value, mask=None):
     return scores.softmax(-1) @ key
 
 
+class ValuesForgotten(nn.Module):
+    """The values are projected, and then the keys are averaged."""
+
+    def __init__(self, dim=8):
+        super().__init__()
+        self.q, self.k, self.v = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, x):
+        q, k, _ = self.q(x), self.k(x), self.v(x)
+        return F.softmax(q @ k.mT / x.shape[-1] ** 0.5, dim=-1) @ k
+
+
+class PaddingOnTheQueries(nn.Module):
+    """mask: (B, L), 1 for real tokens and 0 for padding."""
+
+    def __init__(self, dim=8):
+        super().__init__()
+        self.q, self.k, self.v = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, x, mask=None):
+        scores = self.q(x) @ self.k(x).mT / x.shape[-1] ** 0.5
+        if mask is not None:
+            scores = scores.masked_fill(mask[:, :, None] == 0, -1e9)
+        return F.softmax(scores, dim=-1) @ self.v(x)
+
+
 CASES = [
     (implicit_dim, {"softmax_over_batch", "softmax_over_queries"}, {}),
     (over_dim_one, {"softmax_over_queries"}, {}),
@@ -169,6 +195,8 @@ CASES = [
     (writes, {"inputs_written_to"}, {}),
     (hangs, set(), {}),
     (keys_as_values, {"keys_used_as_values"}, {}),
+    (ValuesForgotten(), set(), {}),
+    (PaddingOnTheQueries(), {"key_mask_applied_to_queries"}, {}),
 ]
 
 FRAGILE = [
