@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from regard.checking import frameworks
+from regard.checking import frameworks, widths
 from regard.checking.construction import made
 from regard.checking.layouts import LAYOUTS, ONE_AT_A_TIME
 from regard.checking.parameters import Parameter, parameters
+from regard.checking.plan import MASK_FORMS, Plan
 from regard.checking.problems import Framework, Problem, Subject
 from regard.checking.running import quietly, within
-from regard.checking.subject import MASK_FORMS, Called, Plan
+from regard.checking.subject import Called
+from regard.checking.widths import Widths
 from regard.errors import InputError
 
 SIZES = ((3, 4, 2, 5, 6, 7), (3, 4, 2, 5, 6, 6), (3, 4, 5, 5, 6, 6))
 """(B, H, Q, K, D, V) of what is tried first: all axes differ, then as many as a function can do with."""
-
-WIDTHS = (6, 8, 4, 16, 32, 64, 128, 3, 5, 2, 10, 12)
 
 
 def examine(
@@ -142,16 +142,9 @@ def _plans(
     ways = [known] if known else [_positional(count) for count in (3, 2, 1)]
     module = frameworks.is_torch_module(function)
     projected = frameworks.has_parameters(function) if module else frameworks.holds_arrays(function)
-    inside = (
-        heads
-        or _own_number(
-            function, ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads", "h")
-        )
-        or 1
-    )
-    own = width or (_own_width(function) if module else frameworks.width_of_arrays(function))
+    own = widths.own(function, width)
     if frameworks.is_layer(function) and not one_array:
-        own = own or 8  # It is made for the width that comes first.
+        own = own or [Widths(8)]  # It is made for the width that comes first.
     common = Plan(
         name=name,
         description=_description(function),
@@ -160,28 +153,41 @@ def _plans(
         layout="",
         projected=projected or (frameworks.is_layer(function) and not one_array),
         heads=1,
-        width=own,
+        width=None,
         grouped=bool(grouped),
         one_array=one_array,
     )
-    for way in ways:
-        roles = {each.role for each in way}
-        owned = module or hasattr(function, "__self__") or not inspect.isroutine(function)
-        inner = inside if heads or (owned and inside > 1) else _default_heads(called, way)
-        for size, layout in _ordered(_layouts(function, common, own, heads), bool(grouped)):
-            split = inner if layout not in ("BHQD", "BQHD") else 1
-            for features in [own] if own else _widths(split, bool(projected), "heads" in roles):
-                values = size[5] if features == size[4] else features
-                plan = replace(
-                    common,
-                    parameters=way,
-                    layout=layout,
-                    heads=split,
-                    size=(*size[:4], features, values),
-                )
+    for each in own or [Widths()]:
+        fitting = replace(common, width=each.query, key_width=each.keys, value_width=each.values)
+        for way in ways:
+            inside = _heads_inside(function, called, way, heads)
+            for plan in _sized(function, replace(fitting, parameters=way), inside, told=heads is not None):
                 yield plan
-                if any(each.role == "mask" and each.required for each in way):
-                    yield from (replace(plan, mask_form=form) for form in MASK_FORMS[layout][1:])
+                if any(parameter.role == "mask" and parameter.required for parameter in way):
+                    yield from (replace(plan, mask_form=form) for form in MASK_FORMS[plan.layout][1:])
+
+
+def _sized(function: Any, plan: Plan, inside: int, *, told: bool) -> Iterator[Plan]:
+    """The plan with all axes and sizes; told whether somebody said how many heads there are."""
+    splits = any(parameter.role == "heads" for parameter in plan.parameters)
+    for size, layout in _ordered(_layouts(function, plan, told), plan.grouped):
+        heads = inside if layout not in ("BHQD", "BQHD") else 1
+        for features in [plan.width] if plan.width else widths.usual(heads, plan.projected or splits):
+            values = size[5] if features == size[4] else features
+            yield replace(plan, layout=layout, heads=heads, size=(*size[:4], features, values))
+
+
+def _heads_inside(function: Any, called: Any, way: list[Parameter], heads: int | None) -> int:
+    """Into how many heads it splits its features by itself."""
+    object_of_its_own = hasattr(function, "__self__") or not inspect.isroutine(function)
+    own = (widths.own_number(function, widths.HEADS) if object_of_its_own else None) or 1
+    if heads or own > 1:
+        return heads or own
+    for each in way:
+        if each.role == "heads":
+            default = inspect.signature(called).parameters[each.name].default
+            return default if isinstance(default, int) else 2
+    return 1
 
 
 def _ordered(names: list[str], grouped: bool) -> Iterator[tuple[tuple[int, ...], str]]:
@@ -197,7 +203,7 @@ def _ordered(names: list[str], grouped: bool) -> Iterator[tuple[tuple[int, ...],
                 yield size, layout
 
 
-def _layouts(function: Any, common: Plan, width: int | None, heads: int | None) -> list[str]:
+def _layouts(function: Any, plan: Plan, told: bool) -> list[str]:
     """The axes to be tried, those that its documentation speaks of first."""
     module = type(function).__module__
     if module.startswith("torch.nn") and hasattr(function, "batch_first"):
@@ -205,9 +211,9 @@ def _layouts(function: Any, common: Plan, width: int | None, heads: int | None) 
     if frameworks.is_layer(function):
         return ["BQD"]
     layouts: list[str] = list(LAYOUTS)
-    if (width and common.projected) or heads:
+    if (plan.width and plan.projected) or told:
         layouts = [each for each in layouts if each not in ("BHQD", "BQHD")]
-    words = common.description.replace(" ", "").replace("_", "")
+    words = plan.description.replace(" ", "").replace("_", "")
     for written, layout in _WRITTEN:
         if any(each in words for each in written) and layout in layouts:
             layouts.remove(layout)
@@ -222,46 +228,6 @@ _WRITTEN = (
     (("(B,Q,H,D)", "(B,T,H,D)", "(B,L,H,D)", "(B,N,H,D)", "(B,T,N,H)"), "BQHD"),
     (("(B,H,Q,D)", "(B,H,T,D)", "(B,H,L,D)", "(B,H,N,D)", "(batch,heads"), "BHQD"),
 )
-
-
-def _widths(heads: int, projected: bool, splits: bool) -> tuple[int, ...]:
-    if projected or heads > 1 or splits:
-        return tuple(each for each in WIDTHS if each % max(heads, 1) == 0)
-    return WIDTHS[:2]
-
-
-def _default_heads(function: Any, way: list[Parameter]) -> int:
-    """The number of heads that a parameter of the function has by default."""
-    for each in way:
-        if each.role == "heads":
-            default = inspect.signature(function).parameters[each.name].default
-            return default if isinstance(default, int) else 2
-    return 1
-
-
-def _own_number(thing: Any, names: tuple[str, ...]) -> int | None:
-    for name in names:
-        owner = getattr(thing, "__self__", thing)
-        number = getattr(owner, name, None) or getattr(getattr(owner, "config", None), name, None)
-        if isinstance(number, int) and not isinstance(number, bool) and number > 0:
-            return number
-    return None
-
-
-def _own_width(module: Any) -> int | None:
-    """The features that a module is made for: it says so, or its first projection takes so many."""
-    number = _own_number(module, ("embed_dim", "d_model", "n_embd", "hidden_size", "embedding_dim", "width"))
-    if number:
-        return number
-    for part in module.modules():
-        if getattr(part, "in_features", 0):
-            return part.in_features
-    if frameworks.is_lazy(module):
-        return 8
-    for parameter in module.parameters():
-        if parameter.ndim == 2:
-            return parameter.shape[0]
-    return None
 
 
 def _positional(count: int) -> list[Parameter]:
@@ -316,10 +282,11 @@ def _with_masks(subject: Called) -> Called:
     b, _, q, _ = problem.query.shape
     mask = np.ones((b, 1, q, problem.keys.shape[2]), dtype=bool)
     mask[:, :, 0, 1] = mask[:, :, -1, 0] = False
-    for form in MASK_FORMS[plan.layout]:
-        tried = Called(subject.function, replace(plan, mask_form=form))
-        if tried.answers(replace(problem, mask=mask)):
-            return tried
+    for numbers in (False, True):
+        for form in MASK_FORMS[plan.layout]:
+            tried = Called(subject.function, replace(plan, mask_form=form, mask_numbers=numbers))
+            if tried.answers(replace(problem, mask=mask)):
+                return tried
     return _with_key_mask(subject, problem)
 
 

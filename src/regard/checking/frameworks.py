@@ -45,9 +45,10 @@ def _libraries_used(function: Any, depth: int = 2) -> set[str]:
         return set()
     plain = unwrapped(function)
     names = set(code.co_names) | {str(each) for each in getattr(plain, "__annotations__", {}).values()}
+    known = {**getattr(plain, "__globals__", {}), **_enclosed(plain)}
     used = set()
-    for name in names:
-        thing = getattr(plain, "__globals__", {}).get(name)
+    for name in names | set(code.co_freevars):
+        thing = known.get(name)
         home = (
             getattr(thing, "__name__", "")
             if inspect.ismodule(thing)
@@ -86,13 +87,18 @@ def holds_arrays(function: Any) -> bool:
     code = getattr(plain, "__code__", None)
     if code is None:
         return False
-    cells = [cell.cell_contents for cell in getattr(plain, "__closure__", None) or () if _filled(cell)]
-    things = [*cells, *(plain.__globals__.get(name) for name in code.co_names)]
+    things = [*_enclosed(plain).values(), *(plain.__globals__.get(name) for name in code.co_names)]
     bound = getattr(function, "__self__", None)
     things += list(vars(bound).values()) if hasattr(bound, "__dict__") and not inspect.ismodule(bound) else []
     if not inspect.isfunction(function) and hasattr(function, "__dict__") and not is_torch_module(function):
         things += list(vars(function).values())
     return any(_is_parameter(thing) for thing in _leaves(things))
+
+
+def _enclosed(function: Any) -> dict[str, Any]:
+    """What a function knows from the function that it was made in, by its names."""
+    cells = zip(function.__code__.co_freevars, getattr(function, "__closure__", None) or (), strict=False)
+    return {name: cell.cell_contents for name, cell in cells if _filled(cell)}
 
 
 def _filled(cell: Any) -> bool:

@@ -3,71 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from types import SimpleNamespace
 from typing import Any, Literal, cast
 
 import numpy as np
 
-from regard.checking import frameworks, layouts
+from regard.checking import frameworks, layouts, turns
+from regard.checking.arguments import Arguments, counts
 from regard.checking.identity import with_identities
 from regard.checking.parameters import Parameter
-from regard.checking.polarity import Meaning, meaning
-from regard.checking.problems import Answer, Framework, Problem, Role, Subject
+from regard.checking.plan import Plan
+from regard.checking.problems import Answer, Problem, Role, Subject
 from regard.checking.running import Chance, TooLong, quietly, within
+from regard.checking.widths import bridge
 
 SECONDS = 4.0
 FIRST_SECONDS = 20.0
 """What a call may take, and what the first may, in which a library compiles."""
-
-MASK_FORMS: Mapping[str, tuple[str, ...]] = {
-    "BHQD": ("b1qk", "bhqk", "qk", "bqk"),
-    "BQHD": ("b1qk", "bhqk", "qk"),
-    "BQD": ("bqk", "b1qk", "nqk", "qk"),
-    "QBD": ("nqk", "bqk", "qk"),
-    "QD": ("qk",),
-    "B1D": ("bqk", "bk", "b1qk"),
-    "BD": ("bk", "bqk"),
-    "1BD": ("bk", "bqk"),
-    "D": ("k",),
-}
-"""The axes of a mask by those of the query; n are the texts times the heads inside, one after the other."""
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """How to call a function.
-
-    Attributes:
-        name, description, framework, projected, heads, width, grouped: as of a Subject.
-        parameters: what is handed in, in order.
-        layout: the axes of its query.
-        mask_form: the axes of its mask; empty where it takes none.
-        always_causal: whether it hides the future by itself.
-        size: (B, H, Q, K, D, V) of the first problem.
-        one_array: whether query, values and keys come as one list, as in Keras.
-        out_width: features of the context, where its projections make others of it than there are values.
-        swapped: whether heads and queries change places between the query (B, H, Q, D) and the context.
-        failure: why nothing can be asked at all.
-    """
-
-    name: str
-    description: str
-    framework: Framework
-    parameters: list[Parameter]
-    layout: str
-    projected: bool
-    heads: int
-    width: int | None
-    grouped: bool
-    mask_form: str = ""
-    always_causal: bool = False
-    size: tuple[int, ...] = (3, 4, 2, 5, 6, 6)
-    one_array: bool = False
-    out_width: int | None = None
-    swapped: bool = False
-    failure: str = ""
 
 
 class Called(Subject):
@@ -82,10 +35,12 @@ class Called(Subject):
         self.dtypes = {function.compute_dtype} & dtypes if frameworks.is_layer(function) else dtypes
         self.projected, self.heads, self.grouped = plan.projected, plan.heads, plan.grouped
         self.width = plan.width or (plan.size[4] if plan.heads > 1 or plan.projected else None)
+        self.others = {"keys": plan.key_width, "values": plan.value_width}
         self.roles: dict[str, Parameter] = {}
         for parameter in plan.parameters:
             self.roles.setdefault(parameter.role, parameter)
         self.inputs = self._inputs()
+        self.arguments = Arguments(function, plan, self.inputs)
         self.takes_mask = bool(plan.mask_form)
         self.takes_key_mask = "key_mask" in self.roles
         self.causal = self._causality()
@@ -180,7 +135,7 @@ class Called(Subject):
     def _key_mask_fits(self, key_mask: np.ndarray) -> bool:
         if not self.takes_key_mask:
             return False
-        if not _counts(self.roles["key_mask"].name):
+        if not counts(self.roles["key_mask"].name):
             return True
         lengths = key_mask.sum(-1, keepdims=True)
         return bool((key_mask == (np.arange(key_mask.shape[-1]) < lengths)).all())
@@ -209,28 +164,11 @@ class Called(Subject):
     def _in_turn(self, problem: Problem) -> Answer:
         """Several queries of a function that takes one at a time."""
         answers = []
-        for i in range(problem.query.shape[2]):
-            row = slice(i, i + 1)
-            mask = None if problem.mask is None else problem.mask[:, :, row]
-            part = replace(problem, query=problem.query[:, :, row], mask=mask)
-            if problem.cotangent is not None:
-                part = replace(part, cotangent=problem.cotangent[:, :, row])
+        for part in turns.rows(problem):
             answers.append(self.ask(part))
             if answers[-1].context is None:
                 return answers[-1]
-        weights = [answer.weights for answer in answers if answer.weights is not None]
-        gradients = {
-            name: np.concatenate(parts, axis=2) if name == "query" else np.sum(parts, axis=0)
-            for name in answers[0].gradients
-            if (parts := [answer.gradients[name] for answer in answers])
-        }
-        return replace(
-            answers[0],
-            context=np.concatenate([cast(np.ndarray, answer.context) for answer in answers], axis=2),
-            weights=np.concatenate(weights, axis=2) if len(weights) == len(answers) else None,
-            changed=tuple(dict.fromkeys(name for answer in answers for name in answer.changed)),
-            gradients=gradients,
-        )
+        return turns.joined(answers)
 
     def _answer(self, problem: Problem) -> Answer:
         arrays = self._arrays(problem)
@@ -257,7 +195,10 @@ class Called(Subject):
         fitted = self._fitted(problem)
         if fitted is not None and shaped is not None:
             shaped = shaped @ fitted
-        gradients = self._gradients(problem) if problem.gradients and self.differentiable else {}
+        gradients: Mapping[str, np.ndarray] = {}
+        if problem.gradients and self.differentiable:
+            place = [each is context for each in layouts.arrays_in(returned)].index(True)
+            gradients = self._gradients(problem, place)
         return Answer(
             context=shaped,
             weights=weights,
@@ -274,9 +215,7 @@ class Called(Subject):
         """What makes as many features of a context as there are in the values; None where there are."""
         if not self.plan.out_width:
             return None
-        shape = (self.plan.out_width, problem.values.shape[-1])
-        # Any linear map of full rank will do: the laws of a projected context hold for it as well.
-        return np.random.default_rng(3).normal(size=shape) / np.sqrt(shape[0])
+        return bridge(self.plan.out_width, problem.values.shape[-1])
 
     def _found(self, problem: Problem, returned: Any) -> tuple[Any, np.ndarray | None]:
         """The context as it came, and the weights in the axes of the problem."""
@@ -317,20 +256,20 @@ class Called(Subject):
             "memory": ("query", "keys"),
             "self": ("query",),
         }
-        return {
-            name: frameworks.array(
-                self.framework,
-                layouts.laid_out(self.plan.layout, getattr(problem, name), query=name == "query"),
-                problem.dtype,
-            )
-            for name in names[self.inputs]
-        }
+        found = {}
+        for name in names[self.inputs]:
+            numbers = getattr(problem, name)
+            if other := self.others.get(name):
+                numbers = numbers @ bridge(numbers.shape[-1], other)
+            numbers = layouts.laid_out(self.plan.layout, numbers, query=name == "query")
+            found[name] = frameworks.array(self.framework, numbers, problem.dtype)
+        return found
 
     def _call(self, problem: Problem, arrays: Mapping[str, Any]) -> Any:
         given: list[Any] = []
         named: dict[str, Any] = {}
         for parameter in self.plan.parameters:
-            value, there = self._argument(parameter, problem, arrays)
+            value, there = self.arguments.of(parameter, problem, arrays)
             if not there:
                 continue
             if parameter.positional:
@@ -357,84 +296,8 @@ class Called(Subject):
             self._wide = (dtype, converted)
         return self._wide[1]
 
-    def _argument(
-        self, parameter: Parameter, problem: Problem, arrays: Mapping[str, Any]
-    ) -> tuple[Any, bool]:
-        """What is handed in for a parameter, and whether anything is."""
-        role, features = parameter.role, problem.query.shape[-1]
-        by_role = {"query": "query", "input": "query", "keys": "keys", "memory": "keys", "values": "values"}
-        if role in by_role:
-            name = by_role[role]
-            if name in arrays and (parameter.required or self.inputs == "separate" or role == "input"):
-                return arrays[name], True
-            if self.inputs == "memory" and role in ("keys", "values") and parameter.required:
-                return arrays["keys"], True
-            return None, False
-        if role == "mask" or (role == "bias" and "mask" not in self.roles):
-            if problem.mask is None and not parameter.required:
-                return None, False
-            return self._mask(parameter, problem), True
-        if role == "key_mask":
-            if problem.key_mask is None and not parameter.required:
-                return None, False
-            return self._key_mask(parameter, problem), True
-        if role == "causal":
-            return problem.causal, problem.causal or parameter.required or parameter.on
-        if role == "grouped":
-            return True, self.grouped
-        if role == "weight":
-            return frameworks.array(self.framework, np.eye(features), problem.dtype), parameter.required
-        constants: dict[str, Any] = {
-            "heads": self.heads if self.heads > 1 else None,
-            "width": features,
-            "rate": 0.0,
-            "training": False,
-            "scale": (features / max(self.heads, 1)) ** -0.5,
-            "module": SimpleNamespace(
-                training=False, num_key_value_groups=problem.query.shape[1] // problem.keys.shape[1]
-            ),
-        }
-        if role == "rotation":
-            shape = (problem.query.shape[0], problem.query.shape[2], features // max(self.heads, 1))
-            still = (np.ones(shape), np.zeros(shape))
-            return tuple(frameworks.array(self.framework, each, problem.dtype) for each in still), True
-        value = constants.get(role)
-        wanted = parameter.required or role == "training" or (role == "heads" and self.heads > 1)
-        if role == "training" and parameter.name.lower() == "deterministic":
-            value = True
-        return value, wanted and role in constants
-
-    def _mask(self, parameter: Parameter, problem: Problem) -> Any:
-        """The problem's mask, or one that hides nothing, in its axes and with its meaning."""
-        b, h, q, _ = problem.query.shape
-        k = problem.keys.shape[2]
-        mask = np.ones((b, 1, q, k), dtype=bool) if problem.mask is None else problem.mask
-        form = self.plan.mask_form or MASK_FORMS[self.plan.layout][0]
-        if form == "bhqk":
-            mask = np.broadcast_to(mask, (b, h, q, k))
-        elif form == "nqk":
-            mask = np.repeat(mask[:, 0], self.heads, axis=0)
-        elif form != "b1qk":
-            index = {"bqk": np.s_[:, 0], "qk": np.s_[0, 0], "bk": np.s_[:, 0, 0], "k": np.s_[0, 0, 0]}[form]
-            mask = mask[index]
-        return self._meant(parameter.name, np.array(mask), problem)
-
-    def _key_mask(self, parameter: Parameter, problem: Problem) -> Any:
-        b, k = problem.keys.shape[0], problem.keys.shape[2]
-        mask = np.ones((b, k), dtype=bool) if problem.key_mask is None else problem.key_mask
-        mask = mask if "B" in self.axes else mask[0]
-        if _counts(parameter.name):
-            return frameworks.array(self.framework, np.asarray(mask.sum(-1)))
-        return self._meant(parameter.name, np.array(mask), problem)
-
-    def _meant(self, name: str, mask: np.ndarray, problem: Problem) -> Any:
-        module = (self.function if hasattr(self.function, "__code__") else type(self.function)).__module__
-        says: Meaning = meaning(name, self.description, module)
-        if says == "added":
-            return frameworks.array(self.framework, np.where(mask, 0.0, -np.inf), problem.dtype)
-        return frameworks.array(self.framework, ~mask if says == "hides" else mask)
-
-    def _gradients(self, problem: Problem) -> dict[str, np.ndarray]:
+    def _gradients(self, problem: Problem, place: int) -> dict[str, np.ndarray]:
+        """The gradients of the array at a place in what is returned, whose numbers JAX does not know then."""
         arrays = self._arrays(problem)
         given = (*problem.query.shape[:3], problem.values.shape[-1])
         cotangent = np.ones(given) if problem.cotangent is None else problem.cotangent
@@ -442,7 +305,7 @@ class Called(Subject):
         cotangent = cotangent if fitted is None else cotangent @ fitted.T
 
         def output(tracked: Mapping[str, Any]) -> Any:
-            return self._found(problem, self._call(problem, tracked))[0]
+            return layouts.arrays_in(self._call(problem, tracked))[place]
 
         context = output(arrays)
         weights = layouts.laid_out(self.out, cotangent, query=True).reshape(tuple(context.shape))
@@ -450,7 +313,14 @@ class Called(Subject):
             found = frameworks.differentiated(self.framework, arrays, output, weights)
         except Exception:
             return {}
-        back = {name: self._back(gradient, getattr(problem, name).shape) for name, gradient in found.items()}
+        back = {}
+        for name, gradient in found.items():
+            *axes, features = getattr(problem, name).shape
+            if other := self.others.get(name):
+                back[name] = self._back(gradient, (*axes, other))
+                back[name] = None if back[name] is None else back[name] @ bridge(features, other).T
+            else:
+                back[name] = self._back(gradient, (*axes, features))
         return {name: each for name, each in back.items() if each is not None}
 
     def _back(self, gradient: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -471,21 +341,20 @@ class Called(Subject):
         arrays: dict[str, Any] = {"query": None, "keys": None, "values": None}
         for parameter in self.plan.parameters:
             try:
-                _, given = self._argument(parameter, problem, arrays)
+                _, given = self.arguments.of(parameter, problem, arrays)
             except Exception:
                 given = False
             if given:
                 there.append(shown(parameter))
         return f"{self.name}({', '.join(there)})"
 
+    @property
+    def _is_bridged(self) -> bool:
+        return any((self.plan.out_width, *self.others.values()))
+
     def plain(self) -> Subject | None:
-        function = with_identities(self.function) if self.projected and not self.plan.out_width else None
+        function = with_identities(self.function) if self.projected and not self._is_bridged else None
         if function is None:
             return None
         plain = Called(function, replace(self.plan, projected=False, width=self.width))
         return plain if plain.tried() else None
-
-
-def _counts(name: str) -> bool:
-    """Whether a key mask by this name is given as lengths."""
-    return "len" in name.lower()
