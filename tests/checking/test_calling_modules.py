@@ -267,9 +267,24 @@ class Unlike(nn.Module):
         return (weights[:, :, None] * encoder_out).sum(1), weights
 
 
+class Trevett(nn.Module):
+    """The state (B, D) and a bidirectional encoder's outputs (K, B, 2 D); weights alone."""
+
+    def __init__(self, hidden):
+        super().__init__()
+        self.attention, self.v = nn.Linear(3 * hidden, hidden), nn.Linear(hidden, 1, bias=False)
+
+    def forward(self, hidden, encoder_outputs, mask):
+        outputs = encoder_outputs.transpose(0, 1)
+        states = hidden[:, None].expand(-1, outputs.shape[1], -1)
+        energy = torch.tanh(self.attention(torch.cat([states, outputs], dim=2)))
+        return self.v(energy).squeeze(2).masked_fill(mask == 0, -1e10).softmax(dim=1)
+
+
 @pytest.mark.parametrize(
     ("module", "inputs", "width"),
     [
+        (Trevett(8), "memory", 8),
         (Translation(6, 6), "memory", 6),
         (Unlike(12, 9, 5), "memory", 9),
         (nn.MultiheadAttention(8, 2, kdim=6, vdim=4, batch_first=True), "separate", 8),
@@ -279,6 +294,9 @@ def test_keys_and_values_may_have_other_features_than_the_query(module, inputs, 
     subject = examine(module)
     assert (subject.inputs, subject.width, subject.plain()) == (inputs, width, None)
     asked = random_problem(inputs=inputs, width=width, gradients=True)
+    if "B" not in subject.axes:
+        first = {name: getattr(asked, name)[:1] for name in ("query", "keys", "values")}
+        asked = Problem(**first, gradients=True)
     answer = subject.ask(asked)
     assert answer.error == "" and answer.context.shape == asked.query.shape
     assert {name: each.shape for name, each in answer.gradients.items()} == {
@@ -288,3 +306,24 @@ def test_keys_and_values_may_have_other_features_than_the_query(module, inputs, 
     moved[:, :, 2] += 1
     changed = subject.ask(Problem(asked.query, moved, asked.values if inputs == "separate" else moved))
     assert (np.abs(changed.context - answer.context) > 1e-6).any()
+
+
+class WeightsAlone(nn.Module):
+    """Luong's dot scores, as in PyTorch's chatbot: the decoder takes the average itself."""
+
+    def __init__(self, hidden_size=8):
+        super().__init__()
+        self.hidden_size = hidden_size
+
+    def forward(self, hidden, encoder_outputs):
+        return (hidden * encoder_outputs).sum(dim=2).T.softmax(dim=1).unsqueeze(1)
+
+
+def test_who_gives_weights_alone_of_a_memory_is_judged_by_them():
+    subject = examine(WeightsAlone())
+    assert subject.inputs == "memory" and subject.gives_weights and not subject.differentiable
+    asked = random_problem(inputs="memory")
+    answer = subject.ask(asked)
+    weights = numbers(torch.tensor(asked.query @ asked.keys.swapaxes(-1, -2)).softmax(-1))
+    np.testing.assert_allclose(answer.weights, weights)
+    np.testing.assert_allclose(answer.context, weights @ asked.keys)

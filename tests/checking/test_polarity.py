@@ -33,6 +33,7 @@ from regard.checking.polarity import meaning
         ("key_padding_mask", "key_padding_mask: True for padding, False for real tokens", "hides"),
         ("mask", "mask: 0 where it may look, -inf elsewhere", "added"),
         ("mask", "mask: additive, 0 or a large negative number", "added"),
+        ("mask", "mask: boolean, True should take part. For an additive mask use `bias`.", "looks"),
     ],
 )
 def test_the_meaning_of_a_mask(name, text, expected):

@@ -67,6 +67,7 @@ def examine(
             return _hopeless(function, name, framework, f"{type(error).__name__}: {error}")
     target = frameworks.evaluating(function)
     best: Called | None = None
+    alone: list[Plan] = []
     libraries: list[Framework] = [framework] if framework else frameworks.frameworks_of(target)
     for library in libraries:
         for plan in _plans(target, name, library, heads=heads, width=width, grouped=grouped):
@@ -81,9 +82,14 @@ def examine(
                 wider = Called(target, replace(plan, out_width=other))
                 if wider.tried():
                     return _completed(wider, grouped=grouped)
+            if subject.inputs == "memory" and subject.last.shape:
+                alone.append(replace(plan, weights_alone=True))
             if subject.hung:
                 return subject.given_up()
             best = subject if best is None or subject.nearer(best) else best
+    for subject in (Called(target, plan) for plan in alone):
+        if subject.tried():
+            return _completed(subject, grouped=grouped)
     return best or _hopeless(target, name, framework, "TypeError: it takes no arrays")
 
 

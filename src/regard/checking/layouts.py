@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-LAYOUTS = ("BHQD", "BQHD", "BQD", "QD", "QBD", "B1D", "BD", "1BD", "D")
-"""What is tried, in this order. In the last four a query comes alone, and keys as (B, K, D), or (K, B, D) for
-1BD, or (K, D) for D."""
+LAYOUTS = ("BHQD", "BQHD", "BQD", "QD", "QBD", "B1D", "BD", "1BD", "BD, KBD", "D")
+"""What is tried, in this order. In the last five a query comes alone, and keys as (B, K, D), or (K, B, D) for
+1BD and where it is said, or (K, D) for D."""
 
-ONE_AT_A_TIME = ("B1D", "BD", "1BD", "D")
+ONE_AT_A_TIME = ("B1D", "BD", "1BD", "BD, KBD", "D")
+KEYS_FIRST = ("QBD", "1BD", "BD, KBD")
 
 AXES: Mapping[str, str] = {
     "BHQD": "BHQD",
@@ -23,6 +24,7 @@ AXES: Mapping[str, str] = {
     "B1D": "BQD",
     "BD": "BQD",
     "1BD": "BQD",
+    "BD, KBD": "BQD",
     "D": "D",
 }
 """The axes by which a layout is known outside: a query that comes alone is one of several that are asked in
@@ -38,10 +40,10 @@ def laid_out(layout: str, array: np.ndarray, *, query: bool) -> np.ndarray:
     one = array[:, 0]
     if layout in ("BQD", "B1D") or (layout == "BD" and not query):
         return one
-    if layout in ("QBD", "1BD"):
-        return one.swapaxes(0, 1)
-    if layout == "BD":
+    if layout in ("BD", "BD, KBD") and query:
         return one[:, 0]
+    if layout in KEYS_FIRST:
+        return one.swapaxes(0, 1)
     return one[0, 0] if layout == "D" and query else one[0]
 
 
@@ -94,6 +96,21 @@ def weights_back(layout: str, found: np.ndarray, shape: tuple[int, ...], inside:
                 found = found.swapaxes(0, 1) if alone in ((k, b, 1), (1, b, k)) and b != k else found
                 return found.reshape(b, 1, q, k)
     return _filled(found, (b, 1, q, k)) if came in ((b, q, k), (q, k)) else None
+
+
+def gradient_back(layout: str, found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """A gradient in the axes of the problem's array, whose shape is given; None where it has another size."""
+    if layout == "BQHD":
+        return found.swapaxes(1, 2)
+    if layout in KEYS_FIRST and found.ndim == 3:
+        return found.swapaxes(0, 1)[:, None]
+    return found.reshape(shape) if found.size == np.prod(shape) else None
+
+
+def averaged(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The context (B, H, Q, V) by weights that came alone; what has no weight may be NaN."""
+    parts = weights[..., None] * values[:, :, None]
+    return np.where(weights[..., None] == 0, 0, parts).sum(axis=-2)
 
 
 SCORES = re.compile(r"score|logit|similarit|energ|pre_?softmax|cache|hidden|loss")

@@ -17,6 +17,7 @@ MASK_FORMS: Mapping[str, tuple[str, ...]] = {
     "B1D": ("bqk", "bk", "b1qk"),
     "BD": ("bk", "bqk"),
     "1BD": ("bk", "bqk"),
+    "BD, KBD": ("bk", "bqk"),
     "D": ("k",),
 }
 """The axes of a mask by those of the query; n are the texts times the heads inside, one after the other."""
@@ -37,6 +38,7 @@ class Plan:
         one_array: whether query, values and keys come as one list, as in Keras.
         key_width, value_width: features of keys and values where they are others than the query's.
         out_width: features of the context, where its projections make others of it than there are values.
+        weights_alone: whether it gives nothing but the weights, by which its caller averages the memory.
         swapped: whether heads and queries change places between the query (B, H, Q, D) and the context.
         failure: why nothing can be asked at all.
     """
@@ -58,5 +60,6 @@ class Plan:
     key_width: int | None = None
     value_width: int | None = None
     out_width: int | None = None
+    weights_alone: bool = False
     swapped: bool = False
     failure: str = ""

@@ -35,11 +35,16 @@ def meaning(name: str, description: str, module: str) -> Meaning:
     if module.startswith("torch.nn"):
         return "hides"
     said = _said_of(name, description)
-    if re.fullmatch(NAMES["bias"], plain) or ADDED.search(said):
+    if re.fullmatch(NAMES["bias"], plain):
+        return "added"
+    documented = documented_meaning(said)
+    # Where booleans are taken, what else is added is another way, or another parameter.
+    if documented is not None and re.search(r"\bbool", said, re.IGNORECASE):
+        return documented
+    if ADDED.search(said):
         return "added"
     if INFINITE.search(said) and not re.search(rf"\b({ON})\b", SHAPE.sub(" ", said), re.IGNORECASE):
         return "added"
-    documented = documented_meaning(said)
     if documented is not None:
         return documented
     if module.startswith("transformers"):

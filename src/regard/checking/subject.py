@@ -44,7 +44,7 @@ class Called(Subject):
         self.takes_mask = bool(plan.mask_form)
         self.takes_key_mask = "key_mask" in self.roles
         self.causal = self._causality()
-        self.differentiable = plan.framework != "numpy"
+        self.differentiable = plan.framework != "numpy" and not plan.weights_alone
         self.gives_weights, self.hangs, self.asked = False, 0, 0
         self.chance = Chance()
         self.last = Answer()
@@ -183,6 +183,11 @@ class Called(Subject):
         )
         context, weights = self._found(problem, returned)
         self.gives_weights = self.gives_weights or weights is not None
+        if context is None and weights is not None and self.plan.weights_alone:
+            came = next(each for each in layouts.arrays_in(returned) if hasattr(each, "shape"))
+            found = layouts.averaged(weights, problem.values)
+            dtype, shape = frameworks.dtype_of(came), tuple(came.shape)
+            return Answer(context=found, weights=weights, dtype=dtype, shape=shape, changed=changed)
         if context is None:
             shapes = [tuple(getattr(each, "shape", ())) for each in layouts.arrays_in(returned)]
             shape = next((shape for shape in shapes if shape), ())
@@ -316,19 +321,10 @@ class Called(Subject):
         back = {}
         for name, gradient in found.items():
             *axes, features = getattr(problem, name).shape
-            if other := self.others.get(name):
-                back[name] = self._back(gradient, (*axes, other))
-                back[name] = None if back[name] is None else back[name] @ bridge(features, other).T
-            else:
-                back[name] = self._back(gradient, (*axes, features))
+            other = self.others.get(name)
+            laid = layouts.gradient_back(self.plan.layout, gradient, (*axes, other or features))
+            back[name] = laid @ bridge(features, other).T if other and laid is not None else laid
         return {name: each for name, each in back.items() if each is not None}
-
-    def _back(self, gradient: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-        if self.plan.layout == "BQHD":
-            return gradient.swapaxes(1, 2)
-        if self.plan.layout in ("QBD", "1BD") and gradient.ndim == 3:
-            return gradient.swapaxes(0, 1)[:, None]
-        return gradient.reshape(shape) if gradient.size == np.prod(shape) else None
 
     def call(self, problem: Problem) -> str:
         def shown(parameter: Parameter) -> str:
