@@ -284,7 +284,7 @@ class Trevett(nn.Module):
 @pytest.mark.parametrize(
     ("module", "inputs", "width"),
     [
-        (Trevett(8), "memory", 8),
+        (Trevett(8), "memory", 12),
         (Translation(6, 6), "memory", 6),
         (Unlike(12, 9, 5), "memory", 9),
         (nn.MultiheadAttention(8, 2, kdim=6, vdim=4, batch_first=True), "separate", 8),
