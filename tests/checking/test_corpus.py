@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from regard.checking.verify import verify
 
 SUBJECTS = Path(__file__).parent / "subjects"
