@@ -99,6 +99,7 @@ def of_x_transformers(needed):
     yield "Attention", library.Attention(dim=16, heads=4, dim_head=4), {}
     yield "causal", library.Attention(dim=16, heads=4, dim_head=4, causal=True), {}
     yield "Attend", attend.Attend(), {}
+    yield "Attend causal", attend.Attend(causal=True), {}
 
 
 def of_transformers(needed):

@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from regard.checking import reference
 from regard.checking.mistakes import (
     behaviour,
@@ -203,9 +205,11 @@ def _returned(explanation: Explanation, posed: Posed, judged: Subject) -> list[s
     unmasked = replace(posed.problem, mask=None, key_mask=None)
     for problem, name in ((posed.problem, ""), (unmasked, "weights_returned_before_masking")):
         found = run(explanation.pipeline, problem, judged.heads)
-        if found is not None and any(
-            agree(one, weights) for one in (found[1], found[1].mean(1, keepdims=True))
-        ):
+        if found is None:
+            continue
+        # Where a query sees nothing, the weights may be anything: only the context is judged there.
+        shares = np.where((found[1] == 0).all(-1, keepdims=True), np.nan, found[1])
+        if any(agree(one, weights) for one in (shares, shares.mean(1, keepdims=True))):
             return [name] if name else []
     return ["weights_returned_are_not_those_used"]
 
