@@ -191,7 +191,7 @@ def test_any_number_of_threads_gives_the_same(monkeypatch, threads):
 
 
 def test_infinities_in_a_thread_give_no_warning():
-    # Of one feature: with several, an infinity may meet its opposite in a sum, in whichever order it is taken.
+    # Of one feature: with several, an infinity may meet its opposite in a sum, or not, by its order.
     query, keys, values = (np.random.default_rng(seed).normal(size=(200, 1)) for seed in range(3))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
