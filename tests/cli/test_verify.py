@@ -86,6 +86,12 @@ def test_a_single_function_needs_no_name(tmp_path, cli):
     assert cli("verify", path).status == 1
 
 
+def test_a_file_may_empty_the_path_of_imports(tmp_path, command):
+    (tmp_path / "own.py").write_text("import sys\nsys.path.clear()\ndef f(q, k, v): return q @ k.T @ v\n")
+    ended = command("verify", "own.py:f", cwd=tmp_path)
+    assert (ended.status, "Traceback" in ended.stderr) == (1, False), ended.stderr
+
+
 REFUSED = {
     "no such file": ("absent.py:f", "absent.py: no such file"),
     "no such name": (
@@ -103,6 +109,11 @@ REFUSED = {
     ),
     "a file that is no Python": ("broken.py:f", "broken.py:1: importing it ended with SyntaxError:"),
     "a file that exits": ("exits.py:f", "importing it ended with SystemExit: 3."),
+    "a file that fails inside a library": ("deep.py:f", "deep.py:2: importing it ended with ValueError: "),
+    "a file with a NUL": ("nul.py:f", "regard: nul.py: importing it ended with SyntaxError: "),
+    "an error that cannot be written": ("mute.py:f", "mute.py:3: importing it ended with Mute: no text."),
+    "a name that fails": ("names.py:f", "names.py: getting f ended with RuntimeError: closed."),
+    "no such module": ("nowhere.at_all:f", "regard: nowhere.at_all: importing it ended with ModuleNotFound"),
 }
 
 
@@ -111,6 +122,10 @@ def test_what_cannot_be_judged_is_one_sentence_and_status_2(case, file, command)
     (file.parent / "fails.py").write_text("def f(): ...\n1 / 0\n")
     (file.parent / "broken.py").write_text("def f(:\n")
     (file.parent / "exits.py").write_text("import sys\nsys.exit(3)\n")
+    (file.parent / "deep.py").write_text("import numpy\nnumpy.stack([])\n")
+    (file.parent / "nul.py").write_bytes(b"x = 1\0\n")
+    (file.parent / "mute.py").write_text("class Mute(Exception):\n    def __str__(self): 1 / 0\nraise Mute\n")
+    (file.parent / "names.py").write_text("def __getattr__(name):\n    raise RuntimeError('closed')\n")
     arguments, message = REFUSED[case]
     ended = command("verify", *arguments.split(), cwd=file.parent)
     assert ended.status == 2, ended

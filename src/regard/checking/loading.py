@@ -7,7 +7,9 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -47,7 +49,8 @@ def _from_file(path: Path) -> ModuleType:
         with _explained(str(path)), contextlib.redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
     finally:
-        sys.path.remove(str(path.resolve().parent))
+        with contextlib.suppress(ValueError):  # its code may have changed the list itself
+            sys.path.remove(str(path.resolve().parent))
         if before is not None:
             sys.modules[path.stem] = before
     return module
@@ -63,7 +66,8 @@ def _by_name(name: str, folder: Path, place: str) -> ModuleType:
         with _explained(name), contextlib.redirect_stdout(sys.stderr):
             return importlib.import_module(name)
     finally:
-        sys.path.remove(str(folder))
+        with contextlib.suppress(ValueError):  # its code may have changed the list itself
+            sys.path.remove(str(folder))
 
 
 @contextlib.contextmanager
@@ -75,18 +79,30 @@ def _explained(name: str) -> Any:
         raise
     except BaseException as error:
         if isinstance(error, SyntaxError):
-            line = f"{error.filename}:{error.lineno}"
+            line = f"{error.filename}:{error.lineno}" if error.filename else name
         else:
-            frames = [
-                frame
-                for frame in traceback.extract_tb(error.__traceback__)
-                if "importlib" not in frame.filename
-            ]
-            line = f"{frames[-1].filename}:{frames[-1].lineno}" if len(frames) > 1 else name
-        text = str(error).split(" (")[0] if isinstance(error, SyntaxError) else str(error)
-        raise InputError(
-            f"{line}: importing it ended with {type(error).__name__}: {text or 'no text'}."
-        ) from error
+            line = _line_of_its_own(error) or name
+        raise InputError(f"{line}: importing it ended with {_described(error)}.") from error
+
+
+def _line_of_its_own(error: BaseException) -> str:
+    """The last line that was run before the error and is neither a library's nor ours; empty for none."""
+    paths = sysconfig.get_paths()
+    # With a separator, for a user's folder may begin with the name of a library's.
+    libraries = tuple(f"{paths[name]}{os.sep}" for name in ("stdlib", "purelib", "platlib"))
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith((*libraries, "<frozen ")) and frame.filename != __file__:
+            return f"{frame.filename}:{frame.lineno}"
+    return ""
+
+
+def _described(error: BaseException) -> str:
+    """The error's type and text."""
+    try:
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+    except Exception:  # its own class says how it is written
+        text = ""
+    return f"{type(error).__name__}: {text or 'no text'}"
 
 
 def _named(module: ModuleType, name: str, where: str) -> Any:
@@ -98,11 +114,16 @@ def _named(module: ModuleType, name: str, where: str) -> Any:
         name = own[0]
     thing: Any = module
     for part in name.split("."):
-        if not hasattr(thing, part):
+        try:
+            thing = getattr(thing, part)
+        except AttributeError:
             near = difflib.get_close_matches(name, own, n=1)
             meant = f" Did you mean {near[0]}?" if near else ""
-            raise InputError(f"{where}: there is no {name} in it.{meant} Functions and classes: {listed}.")
-        thing = getattr(thing, part)
+            raise InputError(
+                f"{where}: there is no {name} in it.{meant} Functions and classes: {listed}."
+            ) from None
+        except Exception as error:
+            raise InputError(f"{where}: getting {name} ended with {_described(error)}.") from error
     if not callable(thing):
         raise InputError(
             f"{where}: {name} is no function, module or class but {type(thing).__name__}. "
