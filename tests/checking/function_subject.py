@@ -30,6 +30,7 @@ class Function:
     identities: Subject | None = None
     framework: Framework = "numpy"
     differentiable: bool = False
+    asked: int = 0
 
     def __post_init__(self) -> None:
         self.name = self.function.__name__
@@ -47,6 +48,7 @@ class Function:
         return known and masks and self.width in (None, problem.query.shape[-1])
 
     def ask(self, problem: Problem) -> Answer:
+        self.asked += 1
         names = {"separate": ("query", "keys", "values"), "memory": ("query", "keys"), "self": ("query",)}
         arrays = [self._in(getattr(problem, name), problem.dtype) for name in names[self.inputs]]
         if self.axes == "D":
@@ -58,7 +60,7 @@ class Function:
         except Exception as error:
             return Answer(error=f"{type(error).__name__}: {error}")
         if isinstance(found, str):
-            return Answer(error="TypeError: text came back")
+            return Answer(hung=True) if found == "hung" else Answer(error="TypeError: a str came back")
         context, weights = found if isinstance(found, tuple) else (found, None)
         changed = tuple(
             name
@@ -68,11 +70,13 @@ class Function:
         return Answer(
             context=self._out(context),
             weights=None if weights is None else self._out(weights),
+            dtype=str(context.dtype),
             changed=changed,
+            gradients={"query": np.full(problem.query.shape, np.nan)} if self.differentiable else {},
         )
 
     def call(self, problem: Problem) -> str:
-        return f"{self.name}(…)"
+        return f"{self.name}(query, keys, values)"
 
     def plain(self) -> Subject | None:
         return self.identities

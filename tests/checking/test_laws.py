@@ -2,89 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
+import function_subject
 import numpy as np
 import pytest
 
 from regard.checking.laws import Trial, judge
-from regard.checking.problems import Answer, Framework, Problem, Subject
+from regard.checking.problems import Subject
 from regard.checking.report import Law
 
 Array = np.ndarray
 
 
-@dataclass(eq=False)
-class Function:
-    """A NumPy function of all four axes as a subject, with the masks that it has parameters for."""
-
-    function: Callable[..., Any]
-    axes: str = "BHQD"
-    inputs: Literal["separate", "memory", "self"] = "separate"
-    heads: int = 1
-    grouped: bool = False
-    causal: Literal["always", "flag", "never"] = "never"
-    projected: bool = False
-    width: int | None = None
-    gives_weights: bool = False
-    identities: Subject | None = None
-    framework: Framework = "numpy"
-    differentiable: bool = False
-    description: str = ""
-    asked: int = 0
-
-    def __post_init__(self) -> None:
-        self.name = self.function.__name__
-        names = inspect.signature(self.function).parameters
-        self.takes_mask, self.takes_key_mask = "mask" in names, "key_mask" in names
-        self.causal = "flag" if "causal" in names else self.causal
-
-    def can(self, problem: Problem) -> bool:
-        masked = problem.mask is not None and not self.takes_mask
-        key_masked = problem.key_mask is not None and not self.takes_key_mask
-        wide = self.width in (None, problem.query.shape[-1])
-        return problem.dtype != "bfloat16" and wide and not masked and not key_masked
-
-    def ask(self, problem: Problem) -> Answer:
-        self.asked += 1
-        roles = {"separate": ("query", "keys", "values"), "memory": ("query", "keys"), "self": ("query",)}
-        arrays = [getattr(problem, role).astype(problem.dtype) for role in roles[self.inputs]]
-        before = [array.copy() for array in arrays]
-        masks = {name: getattr(problem, name) for name in ("mask", "key_mask")}
-        options: dict[str, Any] = {name: mask for name, mask in masks.items() if mask is not None}
-        if problem.causal:
-            options["causal"] = True
-        try:
-            with np.errstate(all="ignore"):
-                found = self.function(*arrays, **options)
-        except Exception as error:
-            return Answer(error=f"{type(error).__name__}: {error}")
-        if isinstance(found, str):
-            return Answer(hung=True) if found == "hung" else Answer(error="TypeError: a str came back")
-        context, weights = found if isinstance(found, tuple) else (found, None)
-        changed = [
-            role
-            for role, old, new in zip(roles[self.inputs], before, arrays, strict=True)
-            if not np.array_equal(old, new, equal_nan=True)
-        ]
-        gradients = {"query": np.full(problem.query.shape, np.nan)} if self.differentiable else {}
-        return Answer(
-            context=np.asarray(context, dtype=np.float64),
-            weights=weights,
-            dtype=str(context.dtype),
-            changed=tuple(changed),
-            gradients=gradients,
-        )
-
-    def call(self, problem: Problem) -> str:
-        return f"{self.name}(query, keys, values)"
-
-    def plain(self) -> Subject | None:
-        return self.identities
+Function = partial(function_subject.Function, axes="BHQD")
 
 
 def softmax(scores: Array, axis: Any = -1) -> Array:
@@ -141,7 +75,7 @@ def masked(compute: Callable[[Array, Array], Array], name: str = "masked") -> Ca
     return function
 
 
-def futureless(compute: Callable[[int, int], Array], **profile: Any) -> Function:
+def futureless(compute: Callable[[int, int], Array], **profile: Any) -> Subject:
     def function(query, keys, values):
         seen = compute(query.shape[-2], keys.shape[-2])
         return softmax(np.where(seen, score(query, keys), -1e9)) @ values
@@ -149,7 +83,7 @@ def futureless(compute: Callable[[int, int], Array], **profile: Any) -> Function
     return Function(function, causal="always", **profile)
 
 
-def laws_of(subject: Function, **options: Any) -> dict[str, Law]:
+def laws_of(subject: Subject, **options: Any) -> dict[str, Law]:
     options = {"score": "scaled_dot", "normalizer": "softmax", **options}
     return {law.name: law for law in judge(Trial(subject, **options))}
 
@@ -189,9 +123,9 @@ def test_right_attention_of_grouped_heads_keeps_all_laws():
 
 def test_right_attention_of_heads_inside_keeps_all_laws():
     def inside(x):
-        b, one, n, e = x.shape
+        b, n, e = x.shape
         split = x.reshape(b, n, 2, e // 2).swapaxes(1, 2)
-        return simple(split, split, split).swapaxes(1, 2).reshape(b, one, n, e)
+        return simple(split, split, split).swapaxes(1, 2).reshape(b, n, e)
 
     laws = laws_of(Function(inside, axes="BQD", inputs="self", heads=2))
     assert broken(laws) == set()

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from function_subject import Function, scores, softmax, t
+from wrong_attention import MISTAKEN, before_masking, repeated, scaled, several_heads
+from wrong_masks import additive_attention
 
 from regard.checking.mistakes import KNOWN, find_mistakes
-
-
-def load(name: str) -> Any:
-    """Another file beside this one, which the tests' import mode doesn't find by its name."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-subjects = load("function_subject")
-masks = load("wrong_masks")
-made = load("wrong_attention")
-MISTAKEN, scaled, several_heads, repeated = made.MISTAKEN, made.scaled, made.several_heads, made.repeated
-additive_attention, before_masking = masks.additive_attention, made.before_masking
-Function, scores, softmax, t = subjects.Function, subjects.scores, subjects.softmax, subjects.t
 
 
 def wrong(subject: Any, **options: Any) -> set[str]:

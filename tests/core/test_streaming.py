@@ -142,6 +142,22 @@ def test_a_score_that_depends_on_where_a_query_stands_is_not_split(library):
         compare(library, streamed, attention(*arrays, score=score, statistics=ALL))
 
 
+@pytest.mark.parametrize("says_so", [False, True])
+def test_a_score_that_says_it_is_pairwise_is_not_asked_for_keys_out_of_reach(library, says_so):
+    asked = []
+
+    def own(query, keys):
+        asked.append(keys.shape[-2])
+        return scores.dot(query, keys) / 2
+
+    own.pairwise = says_so
+    query, keys, values = inputs(library)
+    found = attend(query, keys, values, score=own, window=2)
+    expected = attend(query / 2, keys, values, score=scores.dot, window=2)
+    np.testing.assert_allclose(library.numbers(found), library.numbers(expected), rtol=1e-10)
+    assert (min(asked) < K) == says_so
+
+
 def test_a_single_query_and_a_missing_axis_are_no_exception(library):
     query, keys, values = library.random(D), library.random(B, K, D), library.random(K, D)
     streamed = attention(query, keys, values, weights=False, statistics=ALL[:-4])

@@ -10,7 +10,7 @@ import numpy as np
 
 from regard.checking import frameworks
 from regard.checking.layouts import AXES
-from regard.checking.parameters import Parameter
+from regard.checking.parameters import ARRAYS, Parameter
 from regard.checking.plan import MASK_FORMS, Plan
 from regard.checking.polarity import Meaning, meaning
 from regard.checking.problems import Problem
@@ -74,6 +74,19 @@ class Arguments:
             value = True
         return value, wanted and role in constants
 
+    def shown(self, problem: Problem) -> list[str]:
+        """What is handed in, as a user writes it."""
+        arrays: dict[str, Any] = {"query": None, "keys": None, "values": None}
+        there = []
+        for parameter in self.plan.parameters:
+            try:
+                _, given = self.of(parameter, problem, arrays)
+            except Exception:
+                given = False
+            if given:
+                there.append(_written(parameter))
+        return there
+
     def _mask(self, parameter: Parameter, problem: Problem) -> Any:
         """The problem's mask, or one that hides nothing, in its axes and with its meaning."""
         b, h, q, _ = problem.query.shape
@@ -104,6 +117,12 @@ class Arguments:
             return frameworks.array(self.plan.framework, np.where(mask, 0.0, -np.inf), problem.dtype)
         mask = ~mask if says == "hides" else mask
         return frameworks.array(self.plan.framework, mask, problem.dtype if self.plan.mask_numbers else None)
+
+
+def _written(parameter: Parameter) -> str:
+    if parameter.positional or parameter.role in (*ARRAYS, "weight"):
+        return parameter.name
+    return f"{parameter.name}={'True' if parameter.role in ('causal', 'grouped') else '…'}"
 
 
 def counts(name: str) -> bool:

@@ -28,9 +28,6 @@ SIZES = ((3, 4, 2, 5, 6, 7), (3, 4, 2, 5, 6, 6), (3, 4, 5, 5, 6, 6))
 def examine(
     function: Any,
     *,
-    score: str | None = None,
-    normalizer: str | None = None,
-    causal: bool | None = None,
     heads: int | None = None,
     width: int | None = None,
     grouped: bool | None = None,
@@ -41,7 +38,6 @@ def examine(
     Args:
         function: what is to be judged. A class is made an object first; a module is judged as a copy in
             evaluation.
-        score, normalizer, causal: what it is meant to be.
         heads, width, grouped, framework: of its arrays, each found out where it is not said.
 
     Returns:
@@ -55,8 +51,7 @@ def examine(
             f"verify(): a function, a module or a class is needed. Got {type(function).__name__}; "
             "hand in the function itself, not what it returns."
         )
-    name = getattr(function, "__name__", None) or type(frameworks.unwrapped(function)).__name__
-    name = name if inspect.isclass(function) or inspect.isfunction(function) else _name(function)
+    name = _name(function)
     if inspect.isclass(function):
         try:
             with quietly():
@@ -72,16 +67,8 @@ def examine(
     for library in libraries:
         for plan in _plans(target, name, library, heads=heads, width=width, grouped=grouped):
             subject = Called(target, plan)
-            if subject.tried():
-                return _completed(subject, grouped=grouped)
-            if plan.layout == "BHQD" and subject.last.shape:
-                swapped = Called(target, replace(plan, swapped=True))
-                if swapped.tried():
-                    return _completed(swapped, grouped=grouped)
-            if plan.projected and not plan.out_width and (other := subject.other_width()):
-                wider = Called(target, replace(plan, out_width=other))
-                if wider.tried():
-                    return _completed(wider, grouped=grouped)
+            if answering := _answering(subject):
+                return _completed(answering, grouped=grouped)
             if subject.inputs == "memory" and subject.last.shape:
                 alone.append(replace(plan, weights_alone=True))
             if subject.hung:
@@ -91,6 +78,22 @@ def examine(
         if subject.tried():
             return _completed(subject, grouped=grouped)
     return best or _hopeless(target, name, framework, "TypeError: it takes no arrays")
+
+
+def _answering(subject: Called) -> Called | None:
+    """The subject, or the same with what comes back read in another way, if it answers its first problem."""
+    if subject.tried():
+        return subject
+    others = (Called(subject.function, plan) for plan in _read_otherwise(subject))
+    return next((other for other in others if other.tried()), None)
+
+
+def _read_otherwise(subject: Called) -> Iterator[Plan]:
+    plan = subject.plan
+    if plan.layout == "BHQD" and subject.last.shape:
+        yield replace(plan, swapped=True)
+    if plan.projected and not plan.out_width and (other := subject.other_width()):
+        yield replace(plan, out_width=other)
 
 
 def _callable(thing: Any) -> Any:
@@ -277,11 +280,9 @@ def _with_masks(subject: Called) -> Called:
     """The form in which it takes its mask, if it takes one, and no axis of heads if its key mask has none."""
     plan, problem = subject.plan, subject.first_problem()
     if subject.takes_key_mask and plan.layout in ("BHQD", "BQHD"):
-        key_mask = np.ones((problem.keys.shape[0], problem.keys.shape[2]), dtype=bool)
-        key_mask[:, -1] = False
         three = Called(subject.function, replace(plan, layout="BQD"))
-        fewer = replace(three.first_problem(), key_mask=key_mask)
-        if not subject.answers(replace(problem, key_mask=key_mask)) and three.answers(fewer):
+        fewer = _without_last_key(three.first_problem())
+        if not subject.answers(_without_last_key(problem)) and three.answers(fewer):
             return _with_masks(three)
     if not any(each.role in ("mask", "bias") for each in plan.parameters):
         return subject
@@ -304,9 +305,13 @@ def _with_key_mask(subject: Called, problem: Problem) -> Called:
         replace(each, role="key_mask") if each.role == "mask" else each for each in subject.plan.parameters
     ]
     tried = Called(subject.function, replace(subject.plan, parameters=listed))
+    return tried if tried.answers(_without_last_key(problem)) else subject
+
+
+def _without_last_key(problem: Problem) -> Problem:
     key_mask = np.ones((problem.keys.shape[0], problem.keys.shape[2]), dtype=bool)
     key_mask[:, -1] = False
-    return tried if tried.answers(replace(problem, key_mask=key_mask)) else subject
+    return replace(problem, key_mask=key_mask)
 
 
 def _hides_the_future(subject: Called) -> bool:

@@ -13,28 +13,27 @@ import numpy as np
 
 from regard.checking.problems import Framework
 
+LIBRARIES: tuple[Framework, ...] = ("torch", "jax", "numpy")
+"""The likeliest first, where code names several."""
+
 
 def frameworks_of(function: Any) -> list[Framework]:
     """The libraries that it may be written for, the likeliest first."""
     if is_torch_module(function):
         return ["torch"]
-    module = getattr(type(function) if is_layer(function) else function, "__module__", "") or ""
     if is_layer(function):
         backends: dict[str, list[Framework]] = {"torch": ["torch"], "jax": ["jax"]}
         return backends.get(_keras_backend(), ["numpy"])
-    plain_module = getattr(unwrapped(function), "__module__", None) or ""
-    if module.startswith("torch") or plain_module.startswith("torch"):
+    module, plain = (getattr(each, "__module__", None) or "" for each in (function, unwrapped(function)))
+    if module.startswith("torch") or plain.startswith("torch"):
         return ["torch"]
-    if plain_module.startswith("jax"):
-        return ["jax"]
-    if module.startswith("jax") and "jit" not in type(function).__name__.lower():
+    if plain.startswith("jax") or (module.startswith("jax") and "jit" not in type(function).__name__.lower()):
         return ["jax"]
     used = _libraries_used(function)
-    known: list[Framework] = ["torch", "jax", "numpy"]
-    first: list[Framework] = [framework for framework in known if framework in used]
+    first: list[Framework] = [framework for framework in LIBRARIES if framework in used]
     if type(function).__module__.startswith("jax") or "jaxlib" in type(function).__module__:
         first.insert(0, "jax")
-    there: list[Framework] = [framework for framework in known if framework in sys.modules]
+    there: list[Framework] = [framework for framework in LIBRARIES if framework in sys.modules]
     return list(dict.fromkeys([*first, "numpy", *there]))
 
 
@@ -55,12 +54,8 @@ def _libraries_used(function: Any, depth: int = 2) -> set[str]:
             else getattr(thing, "__module__", "") or ""
         )
         root = str(home).partition(".")[0]
-        used |= {
-            library
-            for library in ("torch", "jax", "numpy")
-            if root == library or library in str(name).lower()
-        }
-        if callable(thing) and depth and root not in ("torch", "jax", "numpy"):
+        used |= {library for library in LIBRARIES if root == library or library in str(name).lower()}
+        if callable(thing) and depth and root not in LIBRARIES:
             used |= _libraries_used(thing, depth - 1)
     return used
 

@@ -141,8 +141,6 @@ def _paired(found: list[Parameter]) -> list[Parameter]:
     if {"query", "values"} <= roles or {"query", "keys"} <= roles or len(required) == 2:
         pair = required if len(required) == 2 else arrays
         names = sorted(pair, key=lambda p: p.role not in ("query", "input"))
-        if pair[0].role not in ("query", "input") and pair[1].role not in ("query", "input"):
-            names = pair
         new = {names[0].name: "input", names[1].name: "memory"} if len(names) > 1 else {}
     elif len(required) == 1:
         new = {required[0].name: "input"}

@@ -327,28 +327,17 @@ class Called(Subject):
         return {name: each for name, each in back.items() if each is not None}
 
     def call(self, problem: Problem) -> str:
-        def shown(parameter: Parameter) -> str:
-            arrays = ("query", "keys", "values", "input", "memory", "weight")
-            if parameter.positional or parameter.role in arrays:
-                return parameter.name
-            return f"{parameter.name}={'True' if parameter.role in ('causal', 'grouped') else '…'}"
-
-        there = []
-        arrays: dict[str, Any] = {"query": None, "keys": None, "values": None}
-        for parameter in self.plan.parameters:
-            try:
-                _, given = self.arguments.of(parameter, problem, arrays)
-            except Exception:
-                given = False
-            if given:
-                there.append(shown(parameter))
-        return f"{self.name}({', '.join(there)})"
+        return f"{self.name}({', '.join(self.arguments.shown(problem))})"
 
     @property
     def _is_bridged(self) -> bool:
         return any((self.plan.out_width, *self.others.values()))
 
     def plain(self) -> Subject | None:
+        return self._plain
+
+    @cached_property
+    def _plain(self) -> Called | None:
         function = with_identities(self.function) if self.projected and not self._is_bridged else None
         if function is None:
             return None

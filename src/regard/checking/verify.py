@@ -14,7 +14,9 @@ from regard.checking.report import Mistake, Report
 from regard.core import normalizers, scores
 from regard.errors import InputError
 
-FRAMEWORKS = ("numpy", "torch", "jax")
+_FRAMEWORKS = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX"}
+_INPUTS = {"separate": "query, keys and values", "memory": "queries and a memory", "self": "one input"}
+_HELPERS = ("is_pairwise", "log_sum_exp")
 
 
 def verify(
@@ -53,22 +55,11 @@ def verify(
     Raises:
         InputError: what is handed in can't be called, or an option can't be meant.
     """
-    _require_options(score=score, normalizer=normalizer, heads=heads, width=width, framework=framework)
-    for name, switch in (("causal", causal), ("grouped", grouped)):
-        if switch is not None and not isinstance(switch, bool):
-            raise InputError(f"verify(): {name} must be True, False or None. Got {switch!r}.")
+    _require_meant(score=score, normalizer=normalizer)
+    _require_form(heads=heads, width=width, framework=framework, causal=causal, grouped=grouped)
     score_name = None if score is None else name_of(score)
     normalizer_name = None if normalizer is None else name_of(normalizer)
-    subject = calling.examine(
-        function,
-        score=score_name,
-        normalizer=normalizer_name,
-        causal=causal,
-        heads=heads,
-        width=width,
-        grouped=grouped,
-        framework=framework,
-    )
+    subject = calling.examine(function, heads=heads, width=width, grouped=grouped, framework=framework)
     trial = Trial(subject)
     always = subject.causal == "always" or (bool(causal) and subject.causal == "never")
     trial.causal = always or (causal is None and trial.failure is None and hides_by_default(trial))
@@ -87,7 +78,8 @@ def verify(
     )
 
 
-def _require_options(**options: Any) -> None:
+def _require_meant(**options: Any) -> None:
+    """Refuse a score or a normalizer that is neither known by its name nor a function."""
     for name, module in (("score", scores), ("normalizer", normalizers)):
         known = sorted(each for each in module.__all__ if each[0].islower() and each not in _HELPERS)
         given = options[name]
@@ -95,19 +87,20 @@ def _require_options(**options: Any) -> None:
             raise InputError(f"verify(): {given} is not a {name}. Known: {', '.join(known)}.")
         if given is not None and not isinstance(given, str) and not callable(given):
             raise InputError(f"verify(): {name} must be a name or a function. Got {type(given).__name__}.")
-    for name in ("heads", "width"):
-        number = options[name]
+
+
+def _require_form(*, heads: Any, width: Any, framework: Any, **switches: Any) -> None:
+    """Refuse numbers, a framework or switches that can't be meant."""
+    for name, number in (("heads", heads), ("width", width)):
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
             raise InputError(f"verify(): {name} must be a whole number of at least 1. Got {number!r}.")
-    heads, width = options["heads"], options["width"]
     if heads and width and width % heads:
         raise InputError(f"verify(): width {width} can't be split evenly into {heads} heads.")
-    framework = options["framework"]
-    if framework is not None and framework not in FRAMEWORKS:
-        raise InputError(f"verify(): {framework} is not a framework. Known: {', '.join(FRAMEWORKS)}.")
-
-
-_HELPERS = ("is_pairwise", "log_sum_exp")
+    if framework is not None and framework not in _FRAMEWORKS:
+        raise InputError(f"verify(): {framework} is not a framework. Known: {', '.join(_FRAMEWORKS)}.")
+    for name, switch in switches.items():
+        if switch is not None and not isinstance(switch, bool):
+            raise InputError(f"verify(): {name} must be True, False or None. Got {switch!r}.")
 
 
 def _meant(subject: Subject, score: Any, normalizer: Any) -> tuple[Any, Any]:
@@ -120,10 +113,6 @@ def _meant(subject: Subject, score: Any, normalizer: Any) -> tuple[Any, Any]:
     if normalizer is None and name_of(score) == guessed[0]:
         return score, guessed[1]
     return score, normalizer
-
-
-_FRAMEWORKS = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX"}
-_INPUTS = {"separate": "query, keys and values", "memory": "queries and a memory", "self": "one input"}
 
 
 def _called(trial: Trial) -> str:

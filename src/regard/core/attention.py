@@ -16,6 +16,7 @@ from regard.core.arrays import Array, calm
 from regard.core.constraints import Constraints
 from regard.core.dtypes import cast
 from regard.core.normalizers import Normalizer
+from regard.core.options import Options
 from regard.core.parameters import require_function
 from regard.core.scores import Score
 from regard.core.shapes import Inputs
@@ -92,10 +93,10 @@ def attend(
         Bahdanau, Cho and Bengio 2015, eq. 5 and 6; arXiv:1409.0473.
         Vaswani et al. 2017, eq. 1; arXiv:1706.03762.
     """
-    options = (score, normalizer, mask, key_mask, bias, causal, window, query_offset, grouped)
+    options = Options(score, normalizer, mask, key_mask, bias, causal, window, query_offset, grouped)
 
     def plainly(query: Any, keys: Any, values: Any) -> Array:
-        inputs, limits = _checked("attend", query, keys, values, *options)
+        inputs, limits = _checked("attend", query, keys, values, options)
         with calm(inputs.xp):
             if streaming.worthwhile(inputs, score, normalizer):
                 context, _ = streaming.stream(inputs, score, normalizer, limits, ())
@@ -103,7 +104,7 @@ def attend(
                 context = plain.look(inputs, score, normalizer, *limits.whole()).context()
             return inputs.out(cast(context, inputs.context_dtype), -2)
 
-    found = fused.attend(query, keys, values, *options, plainly)
+    found = fused.attend(query, keys, values, options, plainly)
     return plainly(query, keys, values) if found is None else found
 
 
@@ -141,9 +142,9 @@ def attention(
         ShapeError, DtypeError, InputError: as `attend`.
     """
     asked = [statistics_.STATISTICS["log_normalizer"], *statistics_.known("attention", statistics)]
-    options = (score, normalizer, mask, key_mask, bias, causal, window, query_offset, grouped)
+    options = Options(score, normalizer, mask, key_mask, bias, causal, window, query_offset, grouped)
     positions = any(one.needs_positions for one in asked)
-    inputs, limits = _checked("attention", query, keys, values, *options, positions)
+    inputs, limits = _checked("attention", query, keys, values, options, positions)
     with calm(inputs.xp):
         asked = [one.fitted(inputs) for one in asked]
         if not weights and streaming.worthwhile(inputs, score, normalizer):
@@ -164,33 +165,11 @@ def attention(
 
 
 def _checked(
-    function: str,
-    query: Any,
-    keys: Any,
-    values: Any,
-    score: Score,
-    normalizer: Normalizer,
-    mask: Any,
-    key_mask: Any,
-    bias: Any,
-    causal: bool,
-    window: int | None,
-    query_offset: int | None,
-    grouped: bool,
-    positions: bool = False,
+    function: str, query: Any, keys: Any, values: Any, options: Options, positions: bool = False
 ) -> tuple[Inputs, Constraints]:
     """The inputs and who may look where, once all that was handed in is known to fit together."""
-    require_function(f"{function}()", "score", score, scores.MAKERS)
-    require_function(f"{function}()", "normalizer", normalizer, normalizers.MAKERS)
-    inputs = shapes.prepare(function, query, keys, values, grouped=grouped)
+    require_function(f"{function}()", "score", options.score, scores.MAKERS)
+    require_function(f"{function}()", "normalizer", options.normalizer, normalizers.MAKERS)
+    inputs = shapes.prepare(function, query, keys, values, grouped=options.grouped)
     with calm(inputs.xp):
-        return inputs, constraints.combine(
-            inputs,
-            mask=mask,
-            key_mask=key_mask,
-            bias=bias,
-            causal=causal,
-            window=window,
-            query_offset=query_offset,
-            positions=positions,
-        )
+        return inputs, constraints.combine(inputs, options, positions=positions)

@@ -19,6 +19,7 @@ from array_api_compat import device
 from regard.core import masks
 from regard.core.arrays import Array, as_array, beside
 from regard.core.dtypes import cast, dtype_name, wide
+from regard.core.options import Options
 from regard.core.shapes import Inputs, Shape, fits
 from regard.errors import DtypeError, InputError, ShapeError
 
@@ -113,22 +114,12 @@ class Constraints:
         return first, max(min(end, keys), first)
 
 
-def combine(
-    inputs: Inputs,
-    *,
-    mask: Any,
-    key_mask: Any,
-    bias: Any,
-    causal: bool,
-    window: int | None,
-    query_offset: int | None,
-    positions: bool = False,
-) -> Constraints:
+def combine(inputs: Inputs, options: Options, *, positions: bool = False) -> Constraints:
     """Check all that hides or favours keys, and bring it into one form.
 
     Args:
         inputs: what the constraints are for.
-        mask, key_mask, bias, causal, window, query_offset: as `attend` takes them.
+        options: what hides, what favours, and where the queries stand.
         positions: whether somebody else needs to know where the queries stand.
 
     Raises:
@@ -136,15 +127,14 @@ def combine(
         DtypeError: a mask of numbers, a bias of booleans, a causal that is no boolean.
         InputError: a window or a query_offset that cannot be meant.
     """
+    _, _, mask, key_mask, bias, causal, window, query_offset, _ = options
     where = f"{inputs.function}()"
     if not isinstance(causal, bool | np.bool_):
         raise DtypeError(f"{where}: causal is True or False; a mask goes to mask=. Got {causal!r}.")
     if window is not None:
-        window = masks.whole_number("window", window)
-        if window < 1:
-            raise InputError(f"window must be at least 1, which is the query's own position. Got {window}.")
+        window = masks.window_size(window)
     if causal or window is not None or positions:
-        offset = first_position(where, inputs.scores_shape[-2], inputs.scores_shape[-1], query_offset)
+        offset = masks.first_position(where, inputs.scores_shape[-2], inputs.scores_shape[-1], query_offset)
     elif query_offset is not None:
         raise InputError(
             f"{where}: query_offset says where the first query stands among the keys; "
@@ -161,23 +151,6 @@ def combine(
         None if key_mask is None else key_set(inputs, "key_mask", key_mask),
         None if bias is None else _bias(inputs, bias),
     )
-
-
-def first_position(where: str, queries: int, keys: int, query_offset: int | None) -> int:
-    """The position of the first query among the keys; without an offset the last stands at the last key.
-
-    Raises:
-        ShapeError: more queries than keys and no query_offset.
-        InputError: a query_offset that is no whole number.
-    """
-    if query_offset is not None:
-        return masks.whole_number("query_offset", query_offset)
-    if queries > keys:
-        raise ShapeError(
-            f"{where}: {queries} queries but only {keys} keys, so the first query would stand before the "
-            "first key. Say where it stands by query_offset=; 0 is at the first key."
-        )
-    return keys - queries
 
 
 def key_set(inputs: Inputs, name: str, keys_in: Any) -> Array:

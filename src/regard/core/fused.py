@@ -18,6 +18,7 @@ from regard.core import constraints, nonfinite, normalizers, scores
 from regard.core.arrays import Array, namespace
 from regard.core.constraints import Constraints
 from regard.core.normalizers import Normalizer
+from regard.core.options import Options
 from regard.core.scores import Score
 from regard.core.shapes import Inputs, fits
 
@@ -38,27 +39,21 @@ def attend(
     query: Any,
     keys: Any,
     values: Any,
-    score: Score,
-    normalizer: Normalizer,
-    mask: Any,
-    key_mask: Any,
-    bias: Any,
-    causal: bool,
-    window: int | None,
-    query_offset: int | None,
-    grouped: bool,
+    options: Options,
     plainly: Callable[[Array, Array, Array], Array],
 ) -> Array | None:
     """The context by PyTorch's kernel, or None where the plain version is to compute it or to refuse it.
 
     Args:
-        query, keys, values, and all others up to ``grouped``: as `regard.attend` takes them.
+        query, keys, values: as `regard.attend` takes them.
+        options: all others that it takes.
         plainly: the same by the plain version, for gradients of gradients.
 
     Raises:
         ShapeError, DtypeError, InputError: a mask, bias, window or query_offset that cannot be meant.
     """
     torch = sys.modules.get("torch")
+    score, normalizer, mask, key_mask, bias, causal, window, query_offset, grouped = options
     if torch is None or not isinstance(query, torch.Tensor) or normalizer is not normalizers.softmax:
         return None
     if score not in PRODUCTS or not _fits(torch, query, keys, values, grouped):
@@ -68,9 +63,8 @@ def attend(
         return None
     kind = query.device.type
     if torch.is_autocast_enabled(kind):
-        options = (score, normalizer, mask, key_mask, bias, causal, window, query_offset, grouped, plainly)
         with torch.autocast(kind, enabled=False):
-            return attend(query, keys, values, *options)
+            return attend(query, keys, values, options, plainly)
     scale = None if score is scores.scaled_dot else 1.0
     upper_left = causal is True and (
         query_offset == 0 or (query_offset is None and query.shape[-2] == keys.shape[-2])
@@ -79,15 +73,7 @@ def attend(
     if bias is None and window is None and (upper_left or (causal is False and query_offset is None)):
         own_mask = _own_mask(torch, query, keys, mask, key_mask, causal)
     if own_mask is False:
-        limits = constraints.combine(
-            _inputs(query, keys, values, grouped),
-            mask=mask,
-            key_mask=key_mask,
-            bias=bias,
-            causal=causal,
-            window=window,
-            query_offset=query_offset,
-        )
+        limits = constraints.combine(_inputs(query, keys, values, grouped), options)
 
     def kernel(query: Array, keys: Array, values: Array) -> Array:
         if limits is None:

@@ -71,9 +71,7 @@ def window(
         Jiang et al. 2023, section 2, "Sliding Window Attention"; arXiv:2310.06825. FlashAttention counts
         without the query's own position: its window_size of (W − 1, 0) is our W with causal.
     """
-    size = whole_number("window", size)
-    if size < 1:
-        raise InputError(f"window must be at least 1, which is the query's own position. Got {size}.")
+    size = window_size(size)
     query_position, key_position = standing("window mask", queries, keys, query_offset, like)
     distance = query_position - key_position
     return (distance < size) & (distance > -size)
@@ -288,8 +286,21 @@ def whole_number(name: str, number: Any) -> int:
     raise InputError(f"{name} must be a whole number. Got {number!r}.")
 
 
+def window_size(size: Any) -> int:
+    """How many positions away is too far, unless it is no number of at least 1."""
+    size = whole_number("window", size)
+    if size < 1:
+        raise InputError(f"window must be at least 1, which is the query's own position. Got {size}.")
+    return size
+
+
 def first_position(where: str, queries: int, keys: int, query_offset: int | None) -> int:
-    """Where the first query stands among the keys: where it was told to, or so that the last ones meet."""
+    """The position of the first query among the keys; without an offset the last stands at the last key.
+
+    Raises:
+        ShapeError: more queries than keys and no query_offset.
+        InputError: a query_offset that is no whole number.
+    """
     if query_offset is not None:
         return whole_number("query_offset", query_offset)
     if queries > keys:

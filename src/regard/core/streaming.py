@@ -31,16 +31,17 @@ LARGE = 2**22
 """From how many scores on it is worth not to hold them all."""
 
 PRODUCTS = (scores.dot, scores.scaled_dot, scores.cosine)
-PAIRWISE = (*PRODUCTS, scores.negative_squared_distance)
-"""Scores of a key that depend on no other key, so that keys out of reach can be left out."""
 
 BY_ROWS = (
+    *PRODUCTS,
+    scores.negative_squared_distance,
     normalizers.softmax,
     normalizers.sparsemax,
     normalizers.entmax15,
     normalizers.sigmoid,
     normalizers.hardmax,
 )
+"""What gives each query the same in any company; of other functions it is tried."""
 
 Found = tuple[Array, tuple[tuple[Array, ...], ...]]
 """What some queries find: their context, and a part of each statistic."""
@@ -105,7 +106,7 @@ def _reach(inputs: Inputs, score: Score, normalizer: Normalizer, limits: Constra
 
     def look(start: Any, queries: int) -> tuple[Look, int]:
         first, end = 0, keys
-        if score in PAIRWISE and isinstance(start, int):
+        if scores.is_pairwise(score) and isinstance(start, int):
             first, end = limits.keys_in_reach(start, queries)
         part = replace(
             inputs,
@@ -193,9 +194,9 @@ def _splits(inputs: Inputs, score: Score, normalizer: Normalizer) -> bool:
     """
     two = inputs.query[..., :2, :]
     try:
-        return (score in PAIRWISE or _row_by_row(inputs, lambda rows: score(rows, inputs.keys), two)) and (
-            normalizer in BY_ROWS or _row_by_row(inputs, normalizer, score(two, inputs.keys))
-        )
+        if score not in BY_ROWS and not _row_by_row(inputs, lambda rows: score(rows, inputs.keys), two):
+            return False
+        return normalizer in BY_ROWS or _row_by_row(inputs, normalizer, score(two, inputs.keys))
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
         return False
 

@@ -24,8 +24,7 @@ class Encoded:
 
     def select(self, rows: Tensor) -> Encoded:
         """The sentences of the given rows, in their order; a row may be repeated."""
-        start = tuple(tuple(part[rows] for part in layer) for layer in self.start)
-        return Encoded(self.outputs[rows], self.mask[rows], start)
+        return Encoded(self.outputs[rows], self.mask[rows], select_layers(self.start, rows))
 
 
 def select_layers(layers: tuple[State, ...], rows: Tensor) -> tuple[State, ...]:
@@ -52,7 +51,7 @@ class Forced:
 
 
 class Layers(nn.Module):
-    """The recurrent layers of a decoder, and the matrix that makes an attentional state."""
+    """The recurrent layers of a decoder, and what feeds them with where it looked."""
 
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__()

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regard.data.tokenization import PAD
+from regard.nn.precision import product_dtype
 
 BLOCK_ROWS = 1024
 
@@ -56,7 +57,7 @@ class _BlockedCrossEntropy(torch.autograd.Function):
     def forward(
         ctx, features: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, smoothing: float
     ) -> Tensor:
-        dtype = _dtype(weight)
+        dtype = product_dtype(weight)
         ctx.dtypes = features.dtype, weight.dtype
         features, matrix, offset = features.to(dtype), weight.to(dtype), bias.to(dtype)
         d_features = torch.empty_like(features)
@@ -68,10 +69,7 @@ class _BlockedCrossEntropy(torch.autograd.Function):
             losses, normalizer = _losses(logits, wanted[rows], smoothing)
             d_logits = _gradient(logits, normalizer, wanted[rows], smoothing)
             total += losses.sum()
-            d_bias += d_logits.sum(0)
-            d_logits = d_logits.to(dtype)
-            torch.mm(d_logits, matrix, out=d_features[rows])
-            d_weight += d_logits.T @ features[rows]
+            _pass_back(d_logits, features[rows], matrix, d_features[rows], d_weight, d_bias)
         ctx.save_for_backward(d_features, d_weight, d_bias)
         return total
 
@@ -88,7 +86,7 @@ class _BlockedRowLosses(torch.autograd.Function):
     def forward(
         ctx, features: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, smoothing: float
     ) -> Tensor:
-        dtype = _dtype(weight)
+        dtype = product_dtype(weight)
         ctx.dtypes, ctx.smoothing = (features.dtype, weight.dtype), smoothing
         features, matrix, offset = features.to(dtype), weight.to(dtype), bias.to(dtype)
         losses = torch.empty(len(features), dtype=torch.promote_types(dtype, torch.float32))
@@ -110,20 +108,22 @@ class _BlockedRowLosses(torch.autograd.Function):
             logits = torch.addmm(offset, features[rows], matrix.T).to(scales.dtype)
             d_logits = _gradient(logits, normalizer[rows], wanted[rows], ctx.smoothing)
             d_logits *= scales[rows, None]
-            d_bias += d_logits.sum(0)
-            d_logits = d_logits.to(matrix.dtype)
-            torch.mm(d_logits, matrix, out=d_features[rows])
-            d_weight += d_logits.T @ features[rows]
+            _pass_back(d_logits, features[rows], matrix, d_features[rows], d_weight, d_bias)
         return d_features.to(features_dtype), d_weight.to(weight_dtype), d_bias.to(weight_dtype), None, None
-
-
-def _dtype(weight: Tensor) -> torch.dtype:
-    """What products are computed in."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
 
 
 def _blocks(count: int) -> Iterator[slice]:
     return (slice(begin, begin + BLOCK_ROWS) for begin in range(0, count, BLOCK_ROWS))
+
+
+def _pass_back(
+    d_logits: Tensor, features: Tensor, matrix: Tensor, d_features: Tensor, d_weight: Tensor, d_bias: Tensor
+) -> None:
+    """Write what the gradient of some rows' logits (M, V) gives to their features, and add the rest."""
+    d_bias += d_logits.sum(0)
+    d_logits = d_logits.to(matrix.dtype)
+    torch.mm(d_logits, matrix, out=d_features)
+    d_weight += d_logits.T @ features
 
 
 def _losses(logits: Tensor, wanted: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:

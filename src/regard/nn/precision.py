@@ -7,3 +7,8 @@ from torch import Tensor
 def wide(x: Tensor) -> Tensor:
     """x in float32, or as it is where it is wider."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def product_dtype(weight: Tensor) -> torch.dtype:
+    """What products with a matrix are computed in: the dtype of `torch.autocast` where that is on."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype

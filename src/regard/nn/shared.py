@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from regard.nn.precision import product_dtype
+
 
 class Shared:
     """A matrix, or a stack of them, to be applied at many steps: ``y = x Wᵀ``.
@@ -29,8 +31,7 @@ class Shared:
     """
 
     def __init__(self, weight: Tensor, *, narrow: bool = True) -> None:
-        autocast = torch.is_autocast_enabled("cpu")
-        self.dtype = torch.get_autocast_dtype("cpu") if autocast and narrow else weight.dtype
+        self.dtype = product_dtype(weight) if narrow else weight.dtype
         self.weight = weight.detach().to(self.dtype)
         self.steps = _Steps()
         tracked = torch.is_grad_enabled() and weight.requires_grad

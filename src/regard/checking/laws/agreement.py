@@ -10,8 +10,9 @@ import numpy as np
 
 from regard.checking.laws.causality import hides_alone
 from regard.checking.laws.law import Breach, Words, name_of
-from regard.checking.laws.trial import NEAR, CannotAskError, Trial, key_masked, masked, off
+from regard.checking.laws.trial import NEAR, CannotAskError, Trial, masked, off
 from regard.checking.problems import Problem
+from regard.checking.questions import key_masked
 from regard.checking.reference import NORMALIZERS, SCORES, merge, reference, repeat, split, visible
 from regard.checking.report import Law
 

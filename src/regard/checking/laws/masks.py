@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from regard.checking.laws.law import Breach, Words
-from regard.checking.laws.trial import NEAR, CannotAskError, Trial, key_masked, masked, off
+from regard.checking.laws.trial import NEAR, CannotAskError, Trial, masked, off
 from regard.checking.problems import Problem
+from regard.checking.questions import key_masked
 from regard.checking.report import Law
 
 MASK = Words(

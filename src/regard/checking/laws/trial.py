@@ -264,13 +264,6 @@ def masked(problem: Problem) -> Problem:
     return replace(problem, mask=np.broadcast_to(mask, (batch, 1, queries, keys)).copy())
 
 
-def key_masked(problem: Problem) -> Problem:
-    """The same with padding: the last key of each item is missing, and of every other item one more."""
-    batch, keys = problem.keys.shape[0], problem.keys.shape[2]
-    lengths = np.array([max(1, keys - 1 - item % 2) for item in range(batch)])
-    return replace(problem, key_mask=np.arange(keys) < lengths[:, None])
-
-
 def _key(problem: Problem) -> object:
     arrays = (problem.query, problem.keys, problem.values, problem.mask, problem.key_mask, problem.cotangent)
     numbers = tuple(None if array is None else (array.shape, array.tobytes()) for array in arrays)
