@@ -1,12 +1,18 @@
-"""Training speed against JoeyNMT 2.3.0: target tokens a second, same sizes, data, pieces, batch and threads.
+"""Training speed against JoeyNMT 2.3.0 and Eole 0.6.4: target tokens a second, and the most memory held.
 
-    python benchmarks/train_speed.py --peer PEER/bin/python --source train.en --target train.de \
-        --json benchmarks/results/train_speed.json
+    python benchmarks/train_speed.py --joeynmt JOEYNMT/bin/python --eole EOLE/bin/python \
+        --source train.en --target train.de --json benchmarks/results/train_speed.json
 
-Both sides train on the same subwords, made once; they run in processes of their own, in turn, each repeat one
-after the other, and count real target tokens (end tokens included, padding not) after some steps of warming
-up. The peer is run as `peers/joeynmt_train.py` says, in an environment of its own. regard is run by
-`regard.fit`, as its users run it.
+All sides have the same sizes, dropout in the same places, data, batch tokens and threads. They train on the
+same subwords, made once; they run in processes of their own, in turn, each repeat one after the other, and
+count real target tokens (end tokens included, padding not) after some steps of warming up. The peers are
+run as `peers/joeynmt_train.py` and `peers/eole_train.py` say, each in an environment of its own; regard is
+run by `regard.fit`, as its users run it. Where a peer computes in bfloat16 on request, as Eole does, it is
+measured with and without.
+
+`--preload LIBRARY` has every side allocate its memory by one library, such as libtcmalloc_minimal.so.4 of
+Debian's libtcmalloc-minimal4. The most memory is that of the training process alone: what Eole's loaders
+hold is noted beside it and not counted.
 """
 
 from __future__ import annotations
@@ -27,6 +33,8 @@ from typing import Any
 from measuring import machine, versions
 
 HERE = Path(__file__).resolve().parent
+CLAIMS = {"recurrent": {"joeynmt": 3.0}, "transformer": {"joeynmt": 12.0, "eole": 5.0}}
+"""How many times the tokens a second of a peer are to be reached."""
 
 
 class Finished(Exception):
@@ -62,13 +70,33 @@ class Stopwatch:
         """Nothing to put away."""
 
 
+def own_model(args: argparse.Namespace) -> dict[str, Any]:
+    """The model part of regard's recipe."""
+    shared = {"architecture": args.architecture, "width": args.width, "tied": "all", "dropout": args.dropout}
+    if args.architecture == "recurrent":
+        return shared | {
+            "embedding": args.width,
+            "attention": "general",
+            "embedding_dropout": args.dropout,
+        }
+    return shared | {
+        "heads": args.heads,
+        "feed_forward": args.feed_forward,
+        "encoder_layers": args.layers,
+        "decoder_layers": args.layers,
+        "norm": "pre",
+        "attention_dropout": args.dropout,
+        "activation_dropout": args.dropout,
+    }
+
+
 def own_side(args: argparse.Namespace) -> dict[str, Any]:
     """Train with `regard.fit` until the clock stops it."""
     import torch
 
     import regard
     from regard.data.corpora import read_pairs
-    from regard.models.recurrent import RecurrentTranslator
+    from regard.models.architectures import make
     from regard.training.recipe import Recipe
 
     torch.set_num_threads(args.threads)
@@ -76,14 +104,7 @@ def own_side(args: argparse.Namespace) -> dict[str, Any]:
     recipe = Recipe().changed(
         {
             "data": {"vocabulary": args.vocabulary, "split_punctuation": False, "longest": 10_000},
-            "model": {
-                "embedding": args.width,
-                "width": args.width,
-                "attention": "general",
-                "tied": "all",
-                "dropout": args.dropout,
-                "embedding_dropout": args.dropout,
-            },
+            "model": own_model(args),
             "training": {
                 "steps": 1_000_000,
                 "validate_every": 1_000_000,
@@ -95,6 +116,7 @@ def own_side(args: argparse.Namespace) -> dict[str, Any]:
             },
         }
     )
+    recipe = recipe.with_settings(args.set)
     corpus = read_pairs(args.source, args.target)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "run"
@@ -103,15 +125,15 @@ def own_side(args: argparse.Namespace) -> dict[str, Any]:
         metrics = (folder / "metrics.jsonl").read_text(encoding="utf-8")
         lines = [json.loads(line) for line in metrics.splitlines()]
         tokens = sum(line["tokens"] for line in lines if args.warmup_steps < line["step"] <= watch.last)
-        model = RecurrentTranslator(recipe.model, args.vocabulary)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "system": "regard",
         "target_tokens": tokens,
         "seconds": watch.seconds,
         "steps": watch.last - args.warmup_steps,
         "tokens_per_second": tokens / watch.seconds,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "parameters": sum(p.numel() for p in make(recipe.model, args.vocabulary).parameters()),
+        "max_rss_mib": peak,
         "threads": torch.get_num_threads(),
         "versions": versions("regard", "torch", "numpy"),
     }
@@ -139,59 +161,94 @@ def write_pieces(args: argparse.Namespace, folder: Path) -> list[str]:
     return [*arguments, "--vocab", str(vocabulary)]
 
 
-def measured(command: list[str], threads: int) -> dict[str, Any]:
+def measured(command: list[str], threads: int, preload: Path | None) -> dict[str, Any]:
     """Run one side to its end and read the object that it prints last."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    if preload is not None:
+        environment["LD_PRELOAD"] = str(preload)
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def options(args: argparse.Namespace, *names: str) -> list[str]:
+    """Some of the arguments as they were given, for another command."""
+    return [part for name in names for part in (f"--{name.replace('_', '-')}", str(getattr(args, name)))]
+
+
+def sides(args: argparse.Namespace, folder: Path) -> dict[str, list[str]]:
+    """What is compared: a name and the command that measures it."""
+    sizes = ["layers", "heads", "feed_forward"] if args.architecture == "transformer" else []
+    shared = options(
+        args, "width", *sizes, "dropout", "label_smoothing", "batch_tokens", "threads", "seconds", "seed"
+    )
+    shared += options(args, "warmup_steps")
+    own = [sys.executable, str(Path(__file__).resolve()), "--own-side", *shared]
+    own += options(args, "architecture", "source", "target", "vocabulary")
+    commands = {"regard": [*own, *(part for setting in args.set for part in ("--set", setting))]}
+    pieces = write_pieces(args, folder)
+    if args.joeynmt:
+        joeynmt = [str(args.joeynmt), str(HERE / "peers" / "joeynmt_train.py"), *pieces, *shared]
+        joeynmt += [*options(args, "architecture"), "--tie-embeddings", "--tie-softmax"]
+        commands["joeynmt"] = joeynmt
+    if args.eole and args.architecture == "transformer":
+        eole = [str(args.eole), str(HERE / "peers" / "eole_train.py"), *pieces, *shared]
+        commands["eole"] = eole
+        for precision in args.eole_precisions:
+            commands[f"eole {precision}"] = [*eole, "--precision", precision]
+    return commands
+
+
 def compare(args: argparse.Namespace) -> dict[str, Any]:
-    """Both sides in turn, as often as asked for."""
-    shared = ["--threads", str(args.threads), "--seconds", str(args.seconds), "--seed", str(args.seed)]
-    shared += [
-        "--width",
-        str(args.width),
-        "--batch-tokens",
-        str(args.batch_tokens),
-        "--dropout",
-        str(args.dropout),
-    ]
-    shared += ["--label-smoothing", str(args.label_smoothing), "--warmup-steps", str(args.warmup_steps)]
-    files = ["--source", str(args.source), "--target", str(args.target), "--vocabulary", str(args.vocabulary)]
-    own = [sys.executable, str(Path(__file__).resolve()), "--own-side", *files, *shared]
-    rounds: dict[str, list[dict[str, Any]]] = {"regard": [], "joeynmt": []}
+    """All sides in turn, as often as asked for."""
     with tempfile.TemporaryDirectory() as name:
-        peer = [
-            str(args.peer),
-            str(HERE / "peers" / "joeynmt_train.py"),
-            *write_pieces(args, Path(name)),
-            *shared,
-        ]
-        peer += ["--embedding", str(args.width), "--attention", "luong", "--tie-embeddings", "--tie-softmax"]
+        commands = sides(args, Path(name))
+        rounds: dict[str, list[dict[str, Any]]] = {system: [] for system in commands}
         for number in range(args.repeats):
-            for system, command in (("regard", own), ("joeynmt", peer)):
-                result = measured(command, args.threads)
+            for system, command in commands.items():
+                result = measured(command, args.threads, args.preload)
                 rounds[system].append(result)
-                print(f"{number + 1}: {system} {result['tokens_per_second']:,.0f} tokens/s", file=sys.stderr)
-    medians = {
-        system: statistics.median(r["tokens_per_second"] for r in results)
+                print(
+                    f"{number + 1}: {system} {result['tokens_per_second']:,.0f} tokens/s, "
+                    f"{result['max_rss_mib']:,.0f} MiB",
+                    file=sys.stderr,
+                )
+    own, claims = rounds["regard"], CLAIMS[args.architecture]
+    against = {
+        system: versus(own, results, claims.get(system))
         for system, results in rounds.items()
+        if system != "regard"
     }
-    ratios = [a["tokens_per_second"] / b["tokens_per_second"] for a, b in zip(*rounds.values(), strict=True)]
     return {
         "benchmark": "train_speed",
-        "claim": "target tokens a second of regard at least 3 times those of JoeyNMT 2.3.0, recurrent model",
-        "median_tokens_per_second": medians,
-        "ratio": statistics.median(ratios),
-        "ratios": ratios,
+        "claim": "target tokens a second of regard against its peers', and memory at most theirs; "
+        + ", ".join(f"{system}: at least {factor:g} times" for system, factor in claims.items()),
+        "median_tokens_per_second": {
+            system: statistics.median(r["tokens_per_second"] for r in results)
+            for system, results in rounds.items()
+        },
+        "peak_mib": {system: max(r["max_rss_mib"] for r in results) for system, results in rounds.items()},
+        "against": against,
         "settings": {
             k: v.name if isinstance(v, Path) else v
             for k, v in vars(args).items()
-            if k not in ("peer", "json")
+            if k not in ("joeynmt", "eole", "json", "own_side")
         },
         "machine": machine(),
         "rounds": rounds,
+    }
+
+
+def versus(own: list[dict[str, Any]], peer: list[dict[str, Any]], wanted: float | None) -> dict[str, Any]:
+    """The ratio of each repeat, its median, and whether the claim is met."""
+    ratios = [a["tokens_per_second"] / b["tokens_per_second"] for a, b in zip(own, peer, strict=True)]
+    memory = [max(r["max_rss_mib"] for r in results) for results in (own, peer)]
+    found = {"ratio": statistics.median(ratios), "ratios": ratios, "memory_ratio": memory[0] / memory[1]}
+    if wanted is None:
+        return found
+    return found | {
+        "wanted_ratio": wanted,
+        "met": statistics.median(ratios) >= wanted,
+        "memory_met": memory[0] <= memory[1],
     }
 
 
@@ -200,33 +257,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--own-side", action="store_true", help="run regard's side alone and print what it measured"
+    add = parser.add_argument
+    add("--own-side", action="store_true", help="run regard's side alone and print what it measured")
+    add("--joeynmt", type=Path, help="the Python of JoeyNMT's environment")
+    add("--eole", type=Path, help="the Python of Eole's environment")
+    add(
+        "--eole-precisions",
+        nargs="*",
+        default=["bf16"],
+        choices=("bf16", "bf16-pure"),
+        help="measured beside its default, float32",
     )
-    parser.add_argument("--peer", type=Path, help="the Python of JoeyNMT's environment")
-    parser.add_argument("--source", type=Path, required=True)
-    parser.add_argument("--target", type=Path, required=True)
-    parser.add_argument("--vocabulary", type=int, default=8000)
-    parser.add_argument(
-        "--width", type=int, default=512, help="of embeddings, encoder output and decoder state"
-    )
-    parser.add_argument("--dropout", type=float, default=0.2)
-    parser.add_argument("--label-smoothing", type=float, default=0.1)
-    parser.add_argument("--batch-tokens", type=int, default=4096)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--warmup-steps", type=int, default=40)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="where to write the result")
+    add("--architecture", choices=tuple(CLAIMS), default="transformer")
+    add("--source", type=Path, required=True)
+    add("--target", type=Path, required=True)
+    add("--vocabulary", type=int, default=6000)
+    add("--width", type=int, default=256, help="of embeddings, layers and states")
+    add("--layers", type=int, default=3, help="of the encoder, and of the decoder; Transformer")
+    add("--heads", type=int, default=4)
+    add("--feed-forward", type=int, default=512)
+    add("--dropout", type=float, default=0.3)
+    add("--label-smoothing", type=float, default=0.1)
+    add("--batch-tokens", type=int, default=4096)
+    add("--threads", type=int, default=2)
+    add("--seconds", type=float, default=60.0)
+    add("--warmup-steps", type=int, default=40)
+    add("--repeats", type=int, default=3)
+    add("--seed", type=int, default=1)
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of regard's recipe")
+    add("--preload", type=Path, help="an allocator for all sides: its shared library")
+    add("--json", type=Path, help="where to write the result")
     args = parser.parse_args()
     if args.own_side:
         print(json.dumps(own_side(args)))
         return
-    if args.peer is None:
+    if args.joeynmt is None and args.eole is None:
         parser.error(
-            "--peer is needed: the Python of an environment with JoeyNMT, see peers/joeynmt_train.py"
+            "--joeynmt or --eole is needed: the Python of an environment as peers/*_train.py describe"
         )
+    if args.preload is not None and not args.preload.is_file():
+        parser.error(f"--preload {args.preload} is no file: the loader would leave it out")
     result = compare(args)
     text = json.dumps(result, indent=1)
     if args.json:

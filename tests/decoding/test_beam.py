@@ -13,7 +13,8 @@ from torch import Tensor
 from regard.data.tokenization import END, PAD, START
 from regard.decoding import beam as beam_module
 from regard.decoding.beam import beam_search, length_penalty
-from regard.decoding.greedy import Hypothesis, greedy
+from regard.decoding.greedy import greedy
+from regard.decoding.hypothesis import Hypothesis
 
 SEEDS = range(5)
 ALPHAS = [0.0, 0.6, 1.0, 2.0]
@@ -93,8 +94,7 @@ def test_a_sentence_that_is_done_has_nothing_to_hope_for(alpha, tiny, sentences,
         limits = torch.tensor([12, 3, 7, 9, 1, 5])
         searches.append((model, source, lengths, limits))
     early = [beam_search(*search, beam=3, alpha=alpha) for search in searches]
-    never = property(lambda self: lambda best_running, length: best_running == -math.inf)
-    monkeypatch.setattr(beam_module._Sentence, "done", never)
+    monkeypatch.setattr(beam_module._Ended, "overtaken", lambda self, places, best, *_: best == -math.inf)
     late = [beam_search(*search, beam=3, alpha=alpha) for search in searches]
     assert tokens_of(early) == tokens_of(late)
 

@@ -11,7 +11,8 @@ import pytest
 import tomli_w
 
 from regard.data.corpora import FORMATS
-from regard.training.fit import chosen_vocabulary
+from regard.models.architectures import CONFIGS
+from regard.training.choices import chosen_vocabulary
 from regard.training.recipe import Recipe
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -31,22 +32,26 @@ def test_every_table_of_a_recipe_has_its_heading_in_order():
     assert re.findall(r"^## `\[(\w+)\]`", text, re.MULTILINE) == TABLES
 
 
-@pytest.mark.parametrize("table", TABLES)
+def tables() -> dict[str, typing.Any]:
+    """Every heading over a table of settings, with these settings at their defaults."""
+    found = {f"## `[{name}]`": getattr(Recipe(), name) for name in TABLES if name != "model"}
+    return found | {f'### `architecture = "{name}"`': config() for name, config in CONFIGS.items()}
+
+
+@pytest.mark.parametrize("table", tables())
 def test_the_page_lists_every_setting_with_its_default(table):
-    settings = getattr(Recipe(), table)
-    written = {
-        name.strip("`"): default.strip("`") for name, default, _ in rows("recipes.md", f"## `[{table}]`")
-    }
+    settings = tables()[table]
+    written = {name.strip("`"): default.strip("`") for name, default, _ in rows("recipes.md", table)}
     assert written == {
         field.name: as_toml(getattr(settings, field.name)) for field in dataclasses.fields(settings)
     }
     assert list(written) == [field.name for field in dataclasses.fields(settings)]
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", tables())
 def test_the_page_names_every_choice_of_a_setting(table):
-    kinds = typing.get_type_hints(type(getattr(Recipe(), table)))
-    for name, _, meaning in rows("recipes.md", f"## `[{table}]`"):
+    kinds = typing.get_type_hints(type(tables()[table]))
+    for name, _, meaning in rows("recipes.md", table):
         kind = kinds[name.strip("`")]
         choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
         assert sorted(re.findall(r'`"([\w-]+)"`', meaning)) == sorted(choices), name

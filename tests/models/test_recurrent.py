@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from regard.data.tokenization import PAD, START
-from regard.models.config import MARGINALS, AttentionName
+from regard.errors import InputError
+from regard.models.config import MARGINALS, NO_SHARES, AttentionName
 from regard.models.decoder import DecoderState
 from regard.models.recurrent import RecurrentConfig, RecurrentTranslator
 
@@ -38,8 +39,14 @@ MECHANISMS: list[dict[str, Any]] = [
 for each in MECHANISMS:
     if each["attention"] in MARGINALS:
         each["score"] = "concat"
-FEW_SETTINGS = SETTINGS[::5]
-ALL_SETTINGS = SETTINGS + MECHANISMS
+COPYING = [
+    {"cell": cell, "attention": attention, "copy": True}
+    for attention, cell in zip(
+        sorted({*get_args(AttentionName)} - {*NO_SHARES, "location"}), cycle(("gru", "lstm")), strict=False
+    )
+]
+FEW_SETTINGS = SETTINGS[::5] + COPYING[:2]
+ALL_SETTINGS = SETTINGS + MECHANISMS + COPYING
 PICKED_WITHOUT_A_SLOPE = ("hardmax", "reinforce", "straight_through")
 SMOOTH_SETTINGS = [each for each in ALL_SETTINGS if each["attention"] not in PICKED_WITHOUT_A_SLOPE]
 
@@ -73,7 +80,7 @@ def loss(model: RecurrentTranslator) -> Tensor:
     source, target = texts()
     torch.manual_seed(1)
     features, weights = model(source, LENGTHS, target)
-    said = model.log_probabilities(features, weights)[..., 4:]
+    said = model.log_probabilities(features, weights, source)[..., 4:]
     return -said.mean() + (weights * torch.linspace(0, 1, weights.shape[-1])).sum()
 
 
@@ -126,7 +133,7 @@ def test_running_along_known_words_is_saying_them_one_by_one(settings):
     source, target = texts()
     features, weights = model(source, LENGTHS, target)
     said, looked = stepped(model, model.encode(source, LENGTHS), target)
-    torch.testing.assert_close(said, model.log_probabilities(features, weights))
+    torch.testing.assert_close(said, model.log_probabilities(features, weights, source))
     torch.testing.assert_close(looked, weights)
     torch.testing.assert_close(said.exp().sum(-1), torch.ones(target.shape, dtype=torch.float64))
 
@@ -174,8 +181,8 @@ def test_a_sentence_depends_neither_on_its_neighbours_nor_on_its_padding(setting
             alone = torch.full((1, length + wider), VOCABULARY - 1)
             alone[:, :length] = source[row, :length]
             found, looked = model(alone, LENGTHS[row : row + 1], target[row : row + 1])
-            said = model.log_probabilities(found, looked)
-            torch.testing.assert_close(said[0], model.log_probabilities(features, weights)[row])
+            said = model.log_probabilities(found, looked, alone)
+            torch.testing.assert_close(said[0], model.log_probabilities(features, weights, source)[row])
             torch.testing.assert_close(looked[0, :, :length], weights[row, :, :length])
             assert not looked[:, :, length:].any()
 
@@ -333,3 +340,46 @@ def test_under_autocast_all_is_close_and_what_is_normalised_is_float32(settings)
     assert {part.dtype for layer in state.layers for part in layer} == {torch.float32}
     assert (narrow - features).norm() < 0.05 * features.norm()
     assert (looked - weights).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("settings", COPYING, ids=name)
+@pytest.mark.parametrize("coverage", [0.0, 0.5])
+def test_the_loss_of_a_model_that_copies_is_of_what_it_says_and_of_looking_twice(settings, coverage):
+    model = made(**settings, coverage_loss=coverage).eval()
+    source, given = texts()
+    wanted = torch.cat([given[:, 1:], torch.full((3, 1), PAD)], dim=1)
+    found = model.loss(source, LENGTHS, given, wanted)
+    features, weights = model(source, LENGTHS, given)
+    said = model.log_probabilities(features, weights, source)
+    expected = -said.gather(-1, wanted[..., None])[..., 0][wanted != PAD].sum()
+    for step in range(1, 3):
+        before = weights[:, :step].sum(1)
+        expected += coverage * torch.minimum(before, weights[:, step]).sum()
+    torch.testing.assert_close(found, expected)
+
+
+def test_what_is_copied_is_what_would_not_be_said_without():
+    model = made(copy=True).eval()
+    source, given = texts()
+    wanted = source[:, :4].clone()
+    wanted[0] = torch.tensor([token for token in range(4, VOCABULARY) if token not in source[0]][:1] * 4)
+    shares = model.copy_shares(source, LENGTHS, given, wanted)
+    features, weights = model(source, LENGTHS, given)
+    whole = model.log_probabilities(features, weights, source).exp().gather(-1, wanted[..., None])[..., 0]
+    spoken = torch.softmax(model.logits(features[..., :-1]), -1) * torch.sigmoid(features[..., -1:])
+    torch.testing.assert_close(1 - shares, spoken.gather(-1, wanted[..., None])[..., 0] / whole)
+    assert not shares[0].any()
+    assert (shares[2] > 0).all()
+
+
+@pytest.mark.parametrize("attention", NO_SHARES)
+def test_copying_by_weights_that_are_no_shares_is_refused(attention):
+    with pytest.raises(InputError, match=rf"model.copy is true, but .* model.attention '{attention}'"):
+        RecurrentConfig(copy=True, attention=attention)
+
+
+def test_what_a_model_that_copies_says_cannot_be_known_without_what_it_read():
+    model = made(copy=True).eval()
+    source, given = texts()
+    with pytest.raises(InputError, match="hand source="):
+        model.log_probabilities(*model(source, LENGTHS, given))

@@ -47,7 +47,7 @@ def small_blocks(monkeypatch):
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 def test_the_plain_loss_is_the_definition(smoothing):
     (features, weight, bias), wanted = example()
-    logits = (features @ weight.T + bias).float()
+    logits = features @ weight.T + bias
     probabilities = torch.full_like(logits, smoothing / logits.shape[1])
     probabilities[torch.arange(len(wanted)), wanted] += 1 - smoothing
     per_row = -(probabilities * torch.log_softmax(logits, dim=-1)).sum(-1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from copy import copy
 
 import pytest
 
 import regard
 from regard.data.corpora import from_pairs
 from regard.errors import InputError
+from regard.evaluation.text import rouge
 from regard.training.validation import evaluate, validation_score
 
 
@@ -43,6 +45,25 @@ def test_scores_read_as_text_and_as_json(model, pairs):
     assert set(values) == {"sentences", "bleu", "chrf", "exact_match", "alignment_error_rate", "alignment"}
     assert values["alignment_error_rate"] == values["alignment"]["error_rate"]
     assert "alignment_error_rate" not in evaluate(model, from_pairs(pairs[:2])).to_dict()
+
+
+def test_summaries_are_scored_by_rouge_where_it_is_asked_for_or_decided_training(model, pairs):
+    corpus = from_pairs(pairs[:20])
+    found = evaluate(model, corpus, with_rouge=True, beam=1)
+    expected = [rouge(found.predictions, corpus.targets(), kind) for kind in ("rouge1", "rouge2", "rougeL")]
+    assert list(found.rouge) == expected
+    assert [found.to_dict()[kind] for kind in ("rouge1", "rouge2", "rougeL")] == [
+        s.to_dict() for s in expected
+    ]
+    assert [line.split(" ")[0] for line in str(found).splitlines()[3:6]] == ["ROUGE-1", "ROUGE-2", "ROUGE-L"]
+    assert not evaluate(model, corpus, beam=1).rouge
+    summaries = copy(model)
+    summaries.recipe = model.recipe.with_settings(["evaluation.metric=rougeL"])
+    assert list(evaluate(summaries, corpus, beam=1).rouge) == expected
+    assert not evaluate(summaries, corpus, beam=1, with_rouge=False).rouge
+    for kind, score in zip(("rouge1", "rouge2", "rougeL"), expected, strict=True):
+        found_alone = validation_score(model, corpus.sources(), corpus.targets(), kind, "13a")
+        assert found_alone == pytest.approx(score.value)
 
 
 def test_the_error_rate_is_that_of_the_links_of_the_references(model, pairs):

@@ -34,12 +34,16 @@ def evaluate(
     bleu_tokenizer: Annotated[
         str | None, typer.Option(help="sacreBLEU's; by default the run's setting.")
     ] = None,
+    rouge: Annotated[
+        bool | None,
+        typer.Option("--rouge/--no-rouge", help="Count ROUGE too; by default where it decided training."),
+    ] = None,
     outputs: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the outputs, a line each.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Score a model: BLEU, chrF, exact match, and alignment error rate where gold links are given."""
+    """Score a model: BLEU, chrF, exact match, ROUGE of summaries, alignments against gold links."""
     with verb(as_json):
         files = pair_files(test, source, target, name="TEST", columns=(source_column, target_column))
         if files is None:
@@ -60,7 +64,7 @@ def evaluate(
             raise InputError(
                 f"{links}: {len(gold):,} lines of links but {len(corpus):,} pairs; one is needed for each."
             )
-        result = score(model, corpus, links=gold, beam=beam, bleu_tokenizer=bleu_tokenizer)
+        result = score(model, corpus, links=gold, beam=beam, bleu_tokenizer=bleu_tokenizer, with_rouge=rouge)
         if outputs is not None:
             write_atomically(outputs, "".join(f"{one_line(text)}\n" for text in result.predictions).encode())
         if corpus.empty:

@@ -15,10 +15,16 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from regard.errors import RunError
+import numpy as np
+
+from regard.data.bpe_dropout import CutTexts, Merges
+from regard.data.ragged import Ragged
+from regard.errors import RecipeError, RunError
 
 if TYPE_CHECKING:
     import tokenizers
@@ -127,9 +133,55 @@ class Tokenizer:
             for text, e in zip(texts, self.backend.encode_batch(list(texts)), strict=True)
         ]
 
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens' ids alone, which is what training needs."""
-        return [[_known(i) for i in e.ids] for e in self.backend.encode_batch_fast(list(texts))]
+    def ids(
+        self, texts: Sequence[str], *, dropout: float = 0.0, seed: int | Sequence[int] = 0
+    ) -> list[list[int]]:
+        """The tokens' ids alone, which is what training needs.
+
+        Args:
+            texts: any.
+            dropout: the probability with which a merge is left out, so that words are cut in many ways; see
+                `bpe_dropout`.
+            seed: of the draws; the same texts and seed give the same tokens.
+
+        Raises:
+            RecipeError: dropout is not a probability, or the tokens are not subwords.
+        """
+        if not dropout:
+            return [[_known(i) for i in e.ids] for e in self.backend.encode_batch_fast(list(texts))]
+        return self.recut(self.cut(texts), dropout, np.random.default_rng(seed)).tolist()
+
+    def cut(self, texts: Sequence[str]) -> CutTexts:
+        """The tokens' ids with the places where words begin, from which `recut` cuts the texts anew."""
+        encoded = self.backend.encode_batch(list(texts))
+        ids = Ragged.of([e.ids for e in encoded])
+        words = np.fromiter(chain.from_iterable(e.word_ids for e in encoded), np.int64, len(ids.values))
+        first = np.ones(len(words), dtype=bool)
+        first[1:] = words[1:] != words[:-1]
+        first[ids.offsets[:-1][ids.lengths > 0]] = True
+        return CutTexts(Ragged(_all_known(ids.values), ids.offsets), first)
+
+    def recut(self, texts: CutTexts, dropout: float, random: np.random.Generator) -> Ragged:
+        """Token ids of the same texts, each merge left out with the probability `dropout`.
+
+        Raises:
+            RecipeError: dropout is not a probability, or the tokens are not subwords.
+        """
+        if not self.subwords:
+            raise RecipeError(
+                f"BPE-dropout of {dropout} needs a tokenizer of subwords (bpe); this one has none."
+            )
+        if not 0 <= dropout <= 1:
+            raise RecipeError(f"BPE-dropout is a probability from 0 to 1; got {dropout}.")
+        ids = self._merges.cut(texts, dropout, random)
+        return Ragged(_all_known(ids.values), ids.offsets)
+
+    @cached_property
+    def _merges(self) -> Merges:
+        model = json.loads(self.backend.to_str())["model"]
+        pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
+        merges = [(left, right) for left, right in pairs]
+        return Merges(merges, model["vocab"], len(SPECIAL_TOKENS))
 
     def _encoded(self, text: str, encoding: tokenizers.Encoding) -> Encoded:
         ids = [_known(i) for i in encoding.ids]
@@ -163,23 +215,29 @@ class Tokenizer:
         last = 0
         for before, token in zip(["", *tokens], tokens, strict=False):
             numbers.append((numbers[-1] if numbers else 0) + _begins_word(token, before, at_spaces_only))
-            last = last if _is_blank(token) else numbers[-1]
+            last = last if is_blank(token) else numbers[-1]
         return [min(number, last) for number in numbers]
 
 
 def _begins_word(token: str, before: str, at_spaces_only: bool) -> bool:
     """Whether a token begins a word, after the one before it; a space alone is part of what follows."""
-    if _is_blank(before) or unicodedata.category(token[0])[0] == "M":
+    if is_blank(before) or is_mark(token):
         return False
-    alone = not at_spaces_only and (_stands_alone(token[0]) or _stands_alone(before[-1]))
+    alone = not at_spaces_only and (stands_alone(token[0]) or stands_alone(before[-1]))
     return token.startswith(SPACE) or alone
 
 
-def _is_blank(token: str) -> bool:
+def is_blank(token: str) -> bool:
+    """Whether a token is nothing but a space."""
     return not token.strip(SPACE)
 
 
-def _stands_alone(character: str) -> bool:
+def is_mark(token: str) -> bool:
+    """Whether a token begins with a mark that combines with the character before it."""
+    return unicodedata.category(token[0])[0] == "M"
+
+
+def stands_alone(character: str) -> bool:
     """Whether no word goes on across it: punctuation, or a letter of a script without spaces."""
     if unicodedata.category(character)[0] == "L":
         return unicodedata.name(character, "").startswith(UNSPACED_SCRIPTS)
@@ -189,6 +247,11 @@ def _stands_alone(character: str) -> bool:
 def _known(token: int) -> int:
     """An ordinary token's id; the name of a special token, spelt out in a text, is an unknown word."""
     return token if token >= len(SPECIAL_TOKENS) else UNKNOWN
+
+
+def _all_known(ids: np.ndarray) -> np.ndarray:
+    """The same for an array of ids."""
+    return np.where(ids < len(SPECIAL_TOKENS), np.int32(UNKNOWN), ids)
 
 
 def _alphabet(texts: Iterable[str], vocabulary: int) -> list[str]:

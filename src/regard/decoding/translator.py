@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,14 @@ from torch import Tensor
 from regard.data.batches import rectangle
 from regard.data.tokenization import START, UNKNOWN, Encoded, Tokenizer
 from regard.decoding.beam import beam_search, length_penalty
-from regard.decoding.greedy import Hypothesis, greedy
-from regard.errors import InputError, TrainingError
+from regard.decoding.constraints import NEVER
+from regard.decoding.ensemble import Ensemble
+from regard.decoding.greedy import greedy
+from regard.decoding.hypothesis import Hypothesis
+from regard.decoding.sampling import Sampling, sample
+from regard.decoding.spelling import Spelling
+from regard.decoding.wishes import Phrases, Texts, Wishes, make_wishes
+from regard.errors import InputError
 from regard.evaluation.alignment import merge_pieces
 from regard.record import AttentionRecord
 
@@ -57,6 +63,9 @@ class Search:
             log-probability.
         longest_ratio, longest_extra: an output has at most ratio · source + extra tokens.
         replace_unknown: whether an unknown word is copied from the source word that the model looks at.
+        min_length: an output has at least so many tokens.
+        block_ngrams: so many words are never said twice in the same order; 0 for any.
+        longest_source: a text of more tokens is refused.
     """
 
     beam: int = 5
@@ -64,6 +73,9 @@ class Search:
     longest_ratio: float = 2.0
     longest_extra: int = 20
     replace_unknown: bool = True
+    min_length: int = 0
+    block_ngrams: int = 0
+    longest_source: int = 10_000
 
 
 class Model:
@@ -93,6 +105,34 @@ class Model:
         parameters = sum(p.numel() for p in self.network.parameters())
         return f"<regard Model {self.name!r}: {parameters:,} parameters, {len(self.tokenizer):,} tokens>"
 
+    @classmethod
+    def ensemble(cls, models: Sequence[Model]) -> Model:
+        """Several models as one, which says what they say on average; it searches as the first one does.
+
+        Args:
+            models: trained with one and the same vocabulary.
+
+        Raises:
+            InputError: none, or their vocabularies differ.
+        """
+        if not models:
+            raise InputError("ensemble(): at least one model is needed.")
+        first = models[0]
+        for model in models[1:]:
+            if model.tokenizer.tokens != first.tokenizer.tokens or _cuts(model) != _cuts(first):
+                raise InputError(
+                    f"ensemble(): {first.name!r} and {model.name!r} have different vocabularies and do not "
+                    f"mean the same by a token. Train them on the same texts with the same data settings."
+                )
+        network = Ensemble([model.network for model in models])
+        name = " + ".join(model.name for model in models)
+        return cls(network, first.tokenizer, search=first.search, name=name, recipe=first.recipe)
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """What the tokens spell, for rules about words."""
+        return Spelling(self.tokenizer)
+
     def predict(
         self,
         texts: Sequence[str],
@@ -100,6 +140,17 @@ class Model:
         beam: int | None = None,
         nbest: int = 1,
         length_penalty: float | None = None,
+        min_length: int | None = None,
+        block_ngrams: int | None = None,
+        prefix: Texts | None = None,
+        require: Phrases = (),
+        forbid: Phrases = (),
+        samples: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        first: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> list[Prediction]:
         """Say what the model says of each text. An empty text gives an empty one.
@@ -107,12 +158,29 @@ class Model:
         Args:
             texts: inputs, in any order and of any length.
             beam: hypotheses kept at each step; 1 is greedy.
-            nbest: how many of them to return as `alternatives`, at most `beam`.
+            nbest: how many of them to return as `alternatives`, at most `beam`, or of `samples`.
             length_penalty: α of Wu et al. 2016, eq. 14.
+            min_length: the fewest tokens of an output.
+            block_ngrams: so many words are never said twice in the same order, large and small letters being
+                the same; 0 for any. Words are what stands between spaces, and punctuation where the tokenizer
+                splits it off.
+            prefix: what outputs begin with, one text for all or one for each. Where it ends with a space, the
+                next word begins behind it; else the model may go on with its last one.
+            require: phrases that outputs contain as whole words, a list for all or one for each text. A beam
+                of ten or more serves them well.
+            forbid: phrases that outputs do not contain as whole words; as for `require`. Large and small
+                letters differ.
+            samples: draw so many outputs of each text instead of searching for the likeliest.
+            temperature: what log-probabilities are divided by before drawing; 1 where None.
+            top_k: draw among so many likeliest words; all where None.
+            top_p: draw among the fewest words that have this share of the probability; 1 where None.
+            seed: the same seed draws the same again, for a text at the same place of `texts`.
+            first: the number of the first text, where these are a part of many.
             progress: called with the number of texts done after each batch.
 
         Raises:
-            InputError: texts is one string, or the options contradict each other.
+            InputError: texts is one string or too long, the options contradict each other, or no output can
+                keep to them.
             TrainingError: the model's probabilities are not numbers.
         """
         if isinstance(texts, str):
@@ -120,28 +188,75 @@ class Model:
         for number, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InputError(f"predict(): text {number} is no text but {text!r}.")
-        search = replace(
-            self.search,
-            beam=self.search.beam if beam is None else beam,
-            length_penalty=self.search.length_penalty if length_penalty is None else length_penalty,
+        drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+        sampling = _sampling(samples, drawing, beam=beam, require=require)
+        search = self._search_settings(beam, length_penalty, min_length, block_ngrams)
+        _require_nbest(nbest, search.beam, sampling)
+        wishes = make_wishes(
+            self.spelling,
+            len(texts),
+            min_length=search.min_length,
+            block_ngrams=search.block_ngrams,
+            prefix=prefix,
+            require=require,
+            forbid=forbid,
         )
-        if search.beam < 1:
-            raise InputError(f"predict(): beam is at least 1; got {search.beam}.")
-        if not 1 <= nbest <= search.beam:
-            raise InputError(
-                f"predict(): nbest is from 1 to beam; got nbest={nbest} with beam={search.beam}."
-            )
         encoded = self.tokenizer.encode([text.strip() for text in texts])
+        self._require_short(encoded, search)
         predictions = [Prediction("", 0.0, self._record(e)) for e in encoded]
+        task = _Task(search, wishes, sampling, nbest, first)
         done = 0
-        for chosen in _batches([len(e.ids) for e in encoded], rows=search.beam):
-            found = self._search([encoded[i] for i in chosen], search)
+        for chosen in _batches([len(e.ids) for e in encoded], rows=task.rows):
+            found = self._search([encoded[i] for i in chosen], chosen, task)
             for i, hypotheses in zip(chosen, found, strict=True):
-                predictions[i] = self._prediction(encoded[i], hypotheses[:nbest], search.replace_unknown)
+                if not hypotheses:
+                    raise InputError(
+                        f"predict(): nothing was found to say of text {i + 1:,} of {len(texts):,} that "
+                        f"keeps to {wishes}. Loosen one of them, or take a wider beam."
+                    )
+                predictions[i] = self._prediction(encoded[i], hypotheses, i, task)
             done += len(chosen)
             if progress is not None:
                 progress(done)
         return predictions
+
+    def _search_settings(
+        self,
+        beam: int | None,
+        length_penalty: float | None,
+        min_length: int | None,
+        block_ngrams: int | None,
+    ) -> Search:
+        """The model's own settings but for those given here."""
+        given = {
+            "beam": beam,
+            "length_penalty": length_penalty,
+            "min_length": min_length,
+            "block_ngrams": block_ngrams,
+        }
+        search = replace(self.search, **{name: value for name, value in given.items() if value is not None})
+        if search.beam < 1:
+            raise InputError(f"predict(): beam is at least 1; got {search.beam}.")
+        return search
+
+    def _require_short(self, encoded: Sequence[Encoded], search: Search) -> None:
+        room = _positions(self.network)
+        most = search.longest_source if room is None else min(search.longest_source, room)
+        for number, sentence in enumerate(encoded, start=1):
+            if len(sentence.ids) > most:
+                setting = "model.longest" if most == room else "decoding.longest_source"
+                raise InputError(
+                    f"predict(): text {number:,} of {len(encoded):,} has {len(sentence.ids):,} tokens; at "
+                    f"most {most:,} are read ({setting}). Cut it into sentences, each a text of its own."
+                )
+
+    def _limit(self, length: int, number: int, task: _Task) -> int:
+        """The most tokens that the output of a text of so many may have."""
+        search, room = task.search, _positions(self.network)
+        limit = int(length * search.longest_ratio) + search.longest_extra
+        wished = task.wishes.room(number)
+        limit = max(limit, wished + search.longest_extra if wished else 0)
+        return limit if room is None else min(limit, room - 1)
 
     def align(
         self, sources: Sequence[str], targets: Sequence[str], *, at_spaces_only: bool = False
@@ -175,26 +290,69 @@ class Model:
                 records[i] = self._record(left[i], right[i].tokens, attention, at_spaces_only=at_spaces_only)
         return records
 
-    def _search(self, sentences: Sequence[Encoded], search: Search) -> list[list[Hypothesis]]:
+    def _search(
+        self, sentences: Sequence[Encoded], numbers: Sequence[int], task: _Task
+    ) -> list[list[Hypothesis]]:
+        """The hypotheses of some texts, the best first; none of a text of which nothing can be said."""
         source, lengths = _tensors([sentence.ids for sentence in sentences])
-        limits = (lengths * search.longest_ratio).long() + search.longest_extra
+        limits = [self._limit(len(s.ids), i, task) for s, i in zip(sentences, numbers, strict=True)]
         self.network.eval()
-        alpha = search.length_penalty
-        if search.beam == 1:
-            found = [[_ranked(h, alpha)] for h in greedy(self.network, source, lengths, limits)]
-        else:
-            found = beam_search(self.network, source, lengths, limits, beam=search.beam, alpha=alpha)
-        if any(not hypotheses or math.isnan(hypotheses[0].score) for hypotheses in found):
-            raise TrainingError(
-                "predict(): the model's probabilities are not numbers; its weights have overflowed or are "
-                "damaged. Train again, perhaps with a smaller training.learning_rate."
+        found = self._found(source, lengths, torch.tensor(limits), numbers, task, ahead=task.searches)
+        lost = [row for row, hypotheses in enumerate(found) if not hypotheses]
+        if lost and task.searches:  # all that was left were words that must not end
+            again = torch.tensor(lost)
+            width = int(lengths[again].max())
+            others = self._found(
+                source[again, :width],
+                lengths[again],
+                torch.tensor(limits)[again],
+                [numbers[row] for row in lost],
+                task,
+                ahead=False,
             )
+            for row, hypotheses in zip(lost, others, strict=True):
+                found[row] = hypotheses
         return found
 
+    def _found(
+        self,
+        source: Tensor,
+        lengths: Tensor,
+        limits: Tensor,
+        numbers: Sequence[int],
+        task: _Task,
+        *,
+        ahead: bool,
+    ) -> list[list[Hypothesis]]:
+        rules, choose = task.wishes.rules(numbers, ahead=ahead)
+        network, alpha = self.network, task.search.length_penalty
+        if task.searches:
+            return beam_search(
+                network,
+                source,
+                lengths,
+                limits,
+                beam=task.search.beam,
+                alpha=alpha,
+                nbest=task.nbest,
+                rules=rules,
+                choose=choose,
+            )
+        if task.sampling is None:
+            found = [[hypothesis] for hypothesis in greedy(network, source, lengths, limits, rules=rules)]
+        else:
+            named = [number + task.first for number in numbers]
+            found = sample(network, source, lengths, limits, task.sampling, numbers=named, rules=rules)
+        return [_ranked(hypotheses, alpha, task.nbest) for hypotheses in found]
+
     def _prediction(
-        self, source: Encoded, hypotheses: Sequence[Hypothesis], replace_unknown: bool
+        self,
+        source: Encoded,
+        hypotheses: Sequence[Hypothesis],
+        number: int,
+        task: _Task,
     ) -> Prediction:
-        spelt = [self._spelt(source, hypothesis, replace_unknown) for hypothesis in hypotheses]
+        spelt = [self._spelt(source, hypothesis, number, task) for hypothesis in hypotheses]
         options = tuple(
             Prediction(
                 self.tokenizer.join(tokens),
@@ -207,21 +365,30 @@ class Model:
         return replace(options[0], alternatives=options)
 
     def _spelt(
-        self, source: Encoded, hypothesis: Hypothesis, replace_unknown: bool
+        self, source: Encoded, hypothesis: Hypothesis, number: int, task: _Task
     ) -> tuple[list[str], set[int]]:
         """The tokens of an output, unknown ones copied from where they looked, and which ones were.
+
+        Those that the output was told to begin with are spelt as they were given, and nothing is copied that
+        must not be said.
 
         A word that the model cannot say is most likely one that it cannot read: where the source has unknown
         words, the one looked at most is copied, else whichever word is. A step that looked nowhere copies
         nothing.
         """
-        tokens = [self.tokenizer.tokens[i] for i in hypothesis.tokens]
+        beginning = task.wishes.beginnings[number]
+        given = [] if beginning is None else beginning.tokens
+        tokens = [*given, *(self.tokenizer.tokens[i] for i in hypothesis.tokens[len(given) :])]
         unknown = [i for i, token in enumerate(hypothesis.tokens) if token == UNKNOWN]
-        copied = {i for i in unknown if replace_unknown and hypothesis.weights[i].any()}
+        copying = task.search.replace_unknown
+        copied = {i for i in unknown if i >= len(given) and copying and hypothesis.weights[i].any()}
         candidates = [j for j, token in enumerate(source.ids) if token == UNKNOWN] or range(len(source.ids))
+        spelt = list(tokens)
         for i in copied:
-            tokens[i] = source.tokens[max(candidates, key=hypothesis.weights[i].__getitem__)]
-        return tokens, copied
+            spelt[i] = source.tokens[max(candidates, key=hypothesis.weights[i].__getitem__)]
+        if copied and not task.wishes.allow(number, spelt):
+            return tokens, set()
+        return spelt, copied
 
     def _record(
         self,
@@ -252,10 +419,83 @@ class Model:
         return tuple(self.tokenizer.join(word) for word in pieces)
 
 
-def _ranked(hypothesis: Hypothesis, alpha: float) -> Hypothesis:
-    """A hypothesis of greedy search with the score that beam search would give it."""
-    penalty = length_penalty(len(hypothesis.tokens) + 1, alpha)
-    return replace(hypothesis, score=hypothesis.log_probability / penalty)
+@dataclass(frozen=True)
+class _Task:
+    """What is asked of the model: a search or a sampling, what outputs keep to, how many are wanted."""
+
+    search: Search
+    wishes: Wishes
+    sampling: Sampling | None
+    nbest: int
+    first: int
+
+    @property
+    def searches(self) -> bool:
+        """Whether several hypotheses of each text are compared on the way."""
+        return self.sampling is None and (self.search.beam > 1 or any(self.wishes.required))
+
+    @property
+    def rows(self) -> int:
+        """Hypotheses kept of each text."""
+        return self.search.beam if self.sampling is None else self.sampling.samples
+
+
+def _sampling(
+    samples: int | None, drawing: dict[str, Any], *, beam: int | None, require: Phrases
+) -> Sampling | None:
+    """How to draw; None where nothing is drawn."""
+    given = {name: value for name, value in drawing.items() if value is not None}
+    if samples is None:
+        if given:
+            raise InputError(
+                f"predict(): {', '.join(given)} without samples: nothing is drawn. Say how many: samples=1."
+            )
+        return None
+    if beam is not None:
+        raise InputError(
+            f"predict(): samples={samples} and beam={beam} contradict each other: outputs are either drawn "
+            f"or searched for. Leave one out."
+        )
+    if len(require):
+        raise InputError(
+            f"predict(): samples={samples} and require contradict each other: what is drawn by chance need "
+            f"not contain anything. Leave one out."
+        )
+    return Sampling(samples=samples, **given)
+
+
+def _require_nbest(nbest: int, beam: int, sampling: Sampling | None) -> None:
+    if sampling is not None and not 1 <= nbest <= sampling.samples:
+        raise InputError(
+            f"predict(): nbest is from 1 to samples; got nbest={nbest} with samples={sampling.samples}."
+        )
+    if sampling is None and not 1 <= nbest <= beam:
+        raise InputError(f"predict(): nbest is from 1 to beam; got nbest={nbest} with beam={beam}.")
+
+
+def _positions(network: Any) -> int | None:
+    """How many positions a network knows; None for any number."""
+    if isinstance(network, Ensemble):
+        known = [room for member in network.networks if (room := _positions(member)) is not None]
+        return min(known, default=None)
+    config = getattr(network, "config", None)
+    return getattr(config, "longest", None) if getattr(config, "positions", None) == "learned" else None
+
+
+def _cuts(model: Model) -> str:
+    """How a model's tokenizer cuts texts, as something to compare."""
+    backend = getattr(model.tokenizer, "backend", None)
+    return "" if backend is None else backend.to_str()
+
+
+def _ranked(hypotheses: Sequence[Hypothesis], alpha: float, nbest: int) -> list[Hypothesis]:
+    """The best by the score that beam search would give them; those that break a rule are left out."""
+    scored = [
+        replace(h, score=h.log_probability / length_penalty(len(h.tokens) + 1, alpha))
+        for h in hypotheses
+        if h.log_probability > NEVER
+    ]
+    return sorted(scored, key=lambda h: -h.score)[:nbest]
 
 
 def _batches(lengths: Sequence[int], rows: int = 1) -> Iterator[list[int]]:

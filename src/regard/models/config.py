@@ -29,6 +29,8 @@ AttentionName = Literal[ScoreName, NormalizerName, PickerName, MarginalName]
 SCORES: tuple[str, ...] = get_args(ScoreName)
 MARGINALS: tuple[str, ...] = get_args(MarginalName)
 REMEMBERING = ("location_aware", "coverage")
+NO_SHARES = ("sink", "sigmoid", "reinforce", "monotonic", "mocha", "local_p", *MARGINALS)
+"""Attention whose weights are no shares of one whole, or not known where it learns: nothing to copy by."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class RecurrentConfig:
     """What the model is made of.
 
     Args:
+        architecture: says that it is recurrent.
         cell: the recurrent cell of encoder and decoder.
         embedding: features of a word.
         width: features of a decoder state and of an encoder output; half of the latter for each direction.
@@ -50,6 +53,7 @@ class RecurrentConfig:
         baseline: what "reinforce" measures a draw by: what its own best pick earns, or the mean of rewards.
         coverage_loss: the weight of the loss of looking again where was looked before; none of what is drawn
             by "reinforce" or summed over.
+        copy: whether a word may also be copied from where the step looks.
         input_feeding: whether the decoder is fed with where it has just looked; the mechanisms that sum over
             what could be picked have nothing to feed, whatever this says.
         tied: which embeddings are one matrix: source, target and output ("all"), target and output
@@ -61,6 +65,7 @@ class RecurrentConfig:
         InputError: a name that is not known, an odd width, or settings that contradict each other.
     """
 
+    architecture: Literal["recurrent"] = "recurrent"
     cell: CellName = "gru"
     embedding: int = 256
     width: int = 512
@@ -74,6 +79,7 @@ class RecurrentConfig:
     positions: int = 256
     baseline: Literal["self_critical", "moving_average"] = "self_critical"
     coverage_loss: float = 0.0
+    copy: bool = False
     input_feeding: bool = True
     tied: Literal["all", "target", "none"] = "all"
     embedding_dropout: float = 0.2
@@ -93,6 +99,11 @@ class RecurrentConfig:
             raise InputError(
                 f"model.score is {self.score!r}, which remembers where was looked, but {self.attention} sums "
                 f"over all that could have been looked at. Choose another score, such as general."
+            )
+        if self.copy and self.attention in NO_SHARES:
+            raise InputError(
+                f"model.copy is true, but the weights of model.attention {self.attention!r} are no shares of "
+                f"one whole that words could be copied by. Choose another attention, such as general."
             )
 
     @property

@@ -16,6 +16,7 @@ from regard.models.mechanisms import make_mechanism
 from regard.nn.coverage import coverage_loss
 from regard.nn.dropout import drop
 from regard.nn.losses import blocked_cross_entropy, blocked_row_losses
+from regard.nn.pointer import Pointer, blocked_pointer_cross_entropy, looked_at, pointer_log_probabilities
 from regard.nn.precision import wide
 from regard.nn.recurrent import State
 from regard.nn.reinforce import MovingAverage, reinforce_loss
@@ -60,9 +61,15 @@ class RecurrentDecoder(Layers):
         )
         self.combine = nn.Linear(2 * width, width, bias=False)
         self.output = nn.Linear(width, config.embedding, bias=False)
+        self.pointer = Pointer(width, width, config.embedding) if config.copy else None
         if config.attention == "reinforce" and config.baseline == "moving_average":
             # The moving average and its number of updates; a parameter, as checkpoints keep parameters.
             self.rewards = nn.Parameter(torch.zeros(2), requires_grad=False)
+
+    def word_gates(self, embedded: Tensor) -> Tensor:
+        """As of all decoders; where it copies, the last number is what the word gives to that decision."""
+        gates = super().word_gates(embedded)
+        return gates if self.pointer is None else torch.cat([gates, self.pointer.word(embedded)], dim=-1)
 
     def start(self, encoded: Encoded) -> tuple[DecoderPass, DecoderState]:
         """A pass over a batch of sentences, keys prepared, and the state before the first word."""
@@ -75,20 +82,33 @@ class RecurrentDecoder(Layers):
 
         Args:
             encoded: the sentences.
-            word_gates: (B, T, gates · W), what the words that each step is given give to the gates.
+            word_gates: (B, T, gates · W), what the words that each step is given give to the gates; with one
+                more for a decoder that copies.
         """
         steps, state = self.start(encoded)
-        attended, looked = [], []
-        for gates in word_gates.unbind(1):
+        attended, looked, tops = [], [], []
+        of_layers, of_pointer = self.apart(word_gates)
+        for gates in of_layers.unbind(1):
             state, look = steps.advance(gates, state)
             attended.append(state.attended)
             looked.append(look)
+            tops.append(state.layers[-1][0])
         features, weights = self.output(_over_time(attended)), _over_time([look.weights for look in looked])
         drawn = [look.log_probability for look in looked if look.log_probability is not None]
         entropies = [look.entropy for look in looked if look.entropy is not None]
+        if self.pointer is not None:
+            contexts = _over_time([look.context for look in looked])
+            gates = self.pointer(contexts, _over_time(tops), of_pointer)
+            return Forced(features, weights, gates=gates)
         if not drawn:
             return Forced(features, weights)
         return Forced(features, weights, _over_time(drawn), _over_time(entropies))
+
+    def apart(self, word_gates: Tensor) -> tuple[Tensor, Tensor]:
+        """What words give to the layers (…, gates · W), and to the decision to copy (…)."""
+        if self.pointer is None:
+            return word_gates, word_gates[..., 0]
+        return word_gates[..., :-1], word_gates[..., -1]
 
     def loss(
         self, encoded: Encoded, word_gates: Tensor, wanted: Tensor, output: nn.Linear, smoothing: float
@@ -104,9 +124,16 @@ class RecurrentDecoder(Layers):
         run = self.run(encoded, word_gates)
         if self.training and self.config.attention == "reinforce":
             return self._reinforced(run, encoded, word_gates, wanted, output, smoothing)
-        total = blocked_cross_entropy(
-            run.features.flatten(0, 1), output.weight, output.bias, wanted.flatten(), smoothing
-        )
+        features, words = run.features.flatten(0, 1), wanted.flatten()
+        if run.gates is None:
+            total = blocked_cross_entropy(features, output.weight, output.bias, words, smoothing)
+        else:
+            assert encoded.tokens is not None
+            copied = looked_at(run.weights, encoded.tokens, wanted).flatten()
+            gates = run.gates.flatten()
+            total = blocked_pointer_cross_entropy(
+                features, output.weight, output.bias, gates, copied, words, smoothing
+            )
         if self.config.coverage_loss:
             repeated = coverage_loss(run.weights).masked_fill(wanted == PAD, 0.0)
             total = total + self.config.coverage_loss * repeated.sum()
@@ -180,6 +207,7 @@ class DecoderPass(LayersPass):
         self.attend = mechanism.over(encoded.outputs, encoded.mask)
         super().__init__(decoder, len(encoded.outputs))
         self.combine, self.output = Shared(decoder.combine.weight), decoder.output
+        self.decoder, self.tokens = decoder, encoded.tokens
 
     def advance(self, word_gates: Tensor, state: DecoderState) -> tuple[DecoderState, Looked]:
         """Go one step.
@@ -213,12 +241,19 @@ class DecoderPass(LayersPass):
         Returns:
             log-probabilities (R, V), weights (R, S), and the next state.
         """
-        state, looked = self.advance(word_gates, state)
+        of_layers, of_pointer = self.decoder.apart(word_gates)
+        state, looked = self.advance(of_layers, state)
         logits = output(self.output(state.attended))
-        return torch.log_softmax(wide(logits), dim=-1), looked.weights, state
+        if self.decoder.pointer is None:
+            return torch.log_softmax(wide(logits), dim=-1), looked.weights, state
+        assert self.tokens is not None
+        gates = self.decoder.pointer(looked.context, state.layers[-1][0], of_pointer)
+        source = self.tokens.repeat_interleave(len(logits) // max(len(self.tokens), 1), dim=0)
+        return pointer_log_probabilities(logits, gates, looked.weights, source), looked.weights, state
 
     def select(self, rows: Tensor) -> Self:
         """The pass over the sentences of the given rows, in evaluation; no keys are prepared again."""
         chosen = copy(self)
         chosen.attend = self.attend.select(rows)
+        chosen.tokens = None if self.tokens is None else self.tokens[rows]
         return chosen

@@ -16,15 +16,23 @@ from regard.nn.shared import Shared
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch of sentences, read: outputs (B, S, W), where words are (B, S), the decoder's first states."""
+    """A batch of sentences, read.
+
+    Attributes:
+        outputs: (B, S, W); mask: (B, S), True where words are.
+        start: the decoder's first states.
+        tokens: (B, S), for a decoder that copies; None for others.
+    """
 
     outputs: Tensor
     mask: Tensor
     start: tuple[State, ...]
+    tokens: Tensor | None = None
 
     def select(self, rows: Tensor) -> Encoded:
         """The sentences of the given rows, in their order; a row may be repeated."""
-        return Encoded(self.outputs[rows], self.mask[rows], select_layers(self.start, rows))
+        tokens = None if self.tokens is None else self.tokens[rows]
+        return Encoded(self.outputs[rows], self.mask[rows], select_layers(self.start, rows), tokens)
 
 
 def select_layers(layers: tuple[State, ...], rows: Tensor) -> tuple[State, ...]:
@@ -42,12 +50,14 @@ class Forced:
         weights: (B, T, S), where each step looked.
         log_probability: (B, T), in nats, of the keys that were drawn; None where none were.
         entropy: (B, T), in nats, of what they were drawn from.
+        gates: (B, T), logits of saying a word, not copying one; None where it cannot copy.
     """
 
     features: Tensor
     weights: Tensor
     log_probability: Tensor | None = None
     entropy: Tensor | None = None
+    gates: Tensor | None = None
 
 
 class Layers(nn.Module):

@@ -7,6 +7,9 @@
     a_t       = tanh(W_c [s_t; c_t])                       the attentional state
     p(y_t)    = softmax(E W_o a_t + b)                     E: the target embeddings, where they are tied
 
+With `copy` words may be copied from where the step looks, see `regard.nn.pointer`:
+p(y_t) is then mixed with α_t.
+
 The weights α_t belong to the word y_t that step t emits. Other mechanisms take the place of softmax by name,
 see `regard.models.config`; `regard.models.marginal` sums over where it could look.
 
@@ -17,17 +20,20 @@ Cho and Bengio 2015, arXiv:1409.0473; start of the decoder from the mean of the 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from regard.errors import InputError
 from regard.models.config import MARGINALS, RecurrentConfig
 from regard.models.decoder import DecoderPass, DecoderState, RecurrentDecoder
 from regard.models.layers import Encoded, Forced
 from regard.models.marginal import MarginalDecoder, MarginalPass, MarginalState
 from regard.nn.dropout import drop, variational_mask
 from regard.nn.exact import NEVER, mixture
+from regard.nn.pointer import copy_share, looked_at, pointer_log_probabilities
 from regard.nn.precision import wide
 from regard.nn.recurrent import CELLS, BidirectionalLayer
 
@@ -67,7 +73,12 @@ class RecurrentTranslator(nn.Module):
     Args:
         config: sizes and mechanisms.
         vocabulary: how many tokens source and target share.
+
+    Attributes:
+        narrow: that weights and states stay in float32; its products alone may be in bfloat16.
     """
+
+    narrow = False
 
     def __init__(self, config: RecurrentConfig, vocabulary: int) -> None:
         super().__init__()
@@ -94,7 +105,8 @@ class RecurrentTranslator(nn.Module):
 
     def encode(self, source: Tensor, lengths: Tensor) -> Encoded:
         """Read source tokens (B, S) of the given lengths (B,), padded behind."""
-        return self.encoder(self._embed(self.source_embedding, source), lengths)
+        encoded = self.encoder(self._embed(self.source_embedding, source), lengths)
+        return replace(encoded, tokens=source) if self.copies else encoded
 
     def _word_gates(self, given: Tensor) -> Tensor:
         """What words (B, T) give to the decoder's gates, (B, T, gates · W); a step's lie side by side."""
@@ -111,11 +123,14 @@ class RecurrentTranslator(nn.Module):
 
         Returns:
             features and weights (B, T, S), for `log_probabilities`. Features are (B, T, E); for attention
-            that sums over keys (B, T, S, E), of what would be said by each key alone.
+            that sums over keys (B, T, S, E), of what would be said by each key alone; of a model that copies
+            (B, T, E + 1), with the logit of saying a word, not copying one, behind them.
         """
         encoded, word_gates = self.encode(source, lengths), self._word_gates(given)
         run = self._run(encoded, word_gates, given)
-        return run.features, run.weights
+        if run.gates is None:
+            return run.features, run.weights
+        return torch.cat([run.features.to(run.gates.dtype), run.gates[..., None]], dim=-1), run.weights
 
     def _run(self, encoded: Encoded, word_gates: Tensor, given: Tensor) -> Forced:
         if isinstance(self.decoder, MarginalDecoder):
@@ -142,13 +157,34 @@ class RecurrentTranslator(nn.Module):
         """features (…, E) to the logits of each token of the vocabulary (…, V)."""
         return self.output(features)
 
-    def log_probabilities(self, features: Tensor, weights: Tensor) -> Tensor:
-        """log p of each word (B, T, V), from what `forward` gives."""
+    def log_probabilities(self, features: Tensor, weights: Tensor, source: Tensor | None = None) -> Tensor:
+        """log p of each word (B, T, V), from what `forward` gives, and, if the model copies, what it read."""
+        if self.copies:
+            source = _needed(source)[:, None].expand_as(weights)
+            logits, gates = self.logits(features[..., :-1]).flatten(0, 1), features[..., -1].flatten()
+            copied = pointer_log_probabilities(logits, gates, weights.flatten(0, 1), source.flatten(0, 1))
+            return copied.unflatten(0, weights.shape[:2])
         said = torch.log_softmax(wide(self.logits(features)), dim=-1)
         if features.dim() == weights.dim():
             return said
         never = weights == 0  # whose logarithm has no gradient
         return mixture(wide(weights).masked_fill(never, 1.0).log().masked_fill(never, NEVER), said)
+
+    @property
+    def copies(self) -> bool:
+        """Whether words may be copied from the source."""
+        return self.config.copy
+
+    def copy_shares(self, source: Tensor, lengths: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
+        """The share of copying in the probability of each wanted word, from 0 to 1, (B, T).
+
+        Args:
+            source, lengths, given, wanted: as for `loss`, of a model that copies.
+        """
+        features, weights = self(source, lengths, given)
+        said = torch.log_softmax(wide(self.logits(features[..., :-1])), dim=-1)
+        said = said.gather(-1, wanted[..., None])[..., 0]
+        return copy_share(said, features[..., -1], looked_at(weights, source, wanted))
 
     def start(self, encoded: Encoded) -> tuple[DecoderPass | MarginalPass, DecoderState | MarginalState]:
         """What `step` needs before the first word."""
@@ -166,3 +202,12 @@ class RecurrentTranslator(nn.Module):
             log-probabilities of the next word (R, V), weights (R, S), and the next state.
         """
         return steps.say(self._word_gates(words[:, None])[:, 0], state, words, self.output)
+
+
+def _needed(source: Tensor | None) -> Tensor:
+    if source is None:
+        raise InputError(
+            "log_probabilities(): a model that copies can say no word's probability without what it read; "
+            "hand source= as it was given to forward()."
+        )
+    return source

@@ -304,6 +304,12 @@ class MultiheadAttention(nn.Module):
         return lambda scores: nn.functional.dropout(normalizer(scores), self.dropout)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether scores are scaled products, weights their softmax, and nothing else has a say."""
+        plain = self.score is scores.scaled_dot and self.normalizer is normalizers.softmax
+        return plain and self.talking is None and not self._ordered
+
+    @property
     def _ordered(self) -> bool:
         """Whether positions do anything."""
         return type(self.positions) is not Positions

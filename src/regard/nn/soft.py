@@ -131,7 +131,7 @@ class SentenceAttention:
         empty = ~key_mask.any(dim=1, keepdim=True)
         # in float32, which widens the narrower scores that it is added to
         self.bias = torch.zeros(key_mask.shape).masked_fill_(~key_mask & ~empty, NEVER)
-        self.empty = empty if empty.any() else None
+        self.empty = empty if torch.compiler.is_exporting() or empty.any() else None
         self.generator = None
         if isinstance(weigher, Picker) and weigher.draws and weigher.training:
             # Seeded from the global generator, so that a run's saved random state repeats what is drawn.

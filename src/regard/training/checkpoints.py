@@ -1,7 +1,7 @@
 """Checkpoints: what a training step depends on, so that a resumed run computes what an unbroken one does.
 
     checkpoints/step-N/weights.safetensors     the network
-    checkpoints/step-N/optimizer.safetensors   AdamW's two moments and the random state
+    checkpoints/step-N/optimizer.safetensors   AdamW's two moments, the moving average, the random state
     checkpoints/step-N/progress.json           the step, the place in the epoch, the validations so far
     checkpoints/best-N.safetensors             the weights of a validation that was among the best
 
@@ -11,6 +11,7 @@ A folder appears under its name only when it is whole; what it makes superfluous
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 
 from regard.errors import RunError
 from regard.training.files import read_tensors, remove, saving, tensor_bytes
-from regard.training.run import RunFolder, fill, named_weights
+from regard.training.master import MasterWeights
+from regard.training.run import RunFolder, named_weights, require_alike
 
 
 @dataclass
@@ -44,9 +46,35 @@ class Progress:
     stale: int = 0
 
 
-def save_checkpoint(
-    run: RunFolder, progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
+@dataclass(frozen=True)
+class TrainingState:
+    """The tensors that a step depends on and changes.
+
+    Args:
+        network: whose parameters they are.
+        master: all weights with a gradient, in float32.
+        optimizer: AdamW over `master.flat`.
+        average: the moving average of the weights, of the form of `master.flat`; None where there is none.
+    """
+
+    network: nn.Module
+    master: MasterWeights
+    optimizer: torch.optim.Optimizer
+    average: Tensor | None = None
+
+    def weights_of(self, flat: Tensor | None = None) -> dict[str, Tensor]:
+        """Every weight of the network under its name, from the master's or another flat tensor."""
+        return named_weights(self.network) | self.master.named(flat)
+
+    @property
+    def beside(self) -> dict[str, Tensor]:
+        """What is kept beside the weights, each of the form of `master.flat`, by name."""
+        moments = self.optimizer.state[self.master.flat]
+        kept = {key: moments[key] for key in ("exp_avg", "exp_avg_sq")}
+        return kept if self.average is None else kept | {"average": self.average}
+
+
+def save_checkpoint(run: RunFolder, progress: Progress, state: TrainingState) -> None:
     """Write `checkpoints/step-N`, then remove what it makes superfluous.
 
     Raises:
@@ -54,8 +82,8 @@ def save_checkpoint(
     """
     with saving(run.checkpoints / f"step-{progress.step}") as folder:
         folder.mkdir()
-        (folder / "weights.safetensors").write_bytes(tensor_bytes(named_weights(network)))
-        (folder / "optimizer.safetensors").write_bytes(tensor_bytes(_optimizer_tensors(network, optimizer)))
+        (folder / "weights.safetensors").write_bytes(tensor_bytes(state.weights_of()))
+        (folder / "optimizer.safetensors").write_bytes(tensor_bytes(_tensors_beside(state)))
         (folder / "progress.json").write_text(json.dumps(asdict(progress), indent=1) + "\n", encoding="utf-8")
     tidy(run, progress)
 
@@ -79,8 +107,8 @@ def last_checkpoint(run: RunFolder) -> Path | None:
     return max(folders, key=lambda path: int(path.name[5:]), default=None)
 
 
-def load_checkpoint(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put network, optimizer and random state back to where they were.
+def load_checkpoint(folder: Path, state: TrainingState) -> Progress:
+    """Put weights, optimizer and random state back to where they were.
 
     Raises:
         RunError: a file is missing, cut short, or of another model.
@@ -92,12 +120,14 @@ def load_checkpoint(folder: Path, network: nn.Module, optimizer: torch.optim.Opt
         raise RunError(
             f"{folder / 'progress.json'}: not whole ({error}). Remove {folder} to train from the start."
         ) from None
-    weights, state = (read_tensors(folder / f"{name}.safetensors") for name in ("weights", "optimizer"))
-    fill(network, weights, folder)
+    weights, beside = (read_tensors(folder / f"{name}.safetensors") for name in ("weights", "optimizer"))
+    require_alike(state.network, weights, folder)
+    _put_back(state, weights)
     try:
-        for name, parameter in network.named_parameters():
-            optimizer.state[parameter] = {key: state[f"{key}/{name}"] for key in _MOMENTS}
-        torch.set_rng_state(state["random_state"])
+        for key, flat in state.beside.items():
+            state.master.fill(flat, _below(beside, key))
+        state.optimizer.state[state.master.flat]["step"].copy_(beside["step"])
+        torch.set_rng_state(beside["random_state"])
     except KeyError as error:
         raise RunError(
             f"{folder}: the checkpoint lacks {error}; it is of another model or version."
@@ -105,12 +135,22 @@ def load_checkpoint(folder: Path, network: nn.Module, optimizer: torch.optim.Opt
     return progress
 
 
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+@torch.no_grad()
+def _put_back(state: TrainingState, weights: Mapping[str, Tensor]) -> None:
+    for name, parameter in named_weights(state.network).items():
+        parameter.copy_(weights[name])
+    state.master.fill(state.master.flat, weights)
+    state.master.publish()
 
 
-def _optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    tensors = {"random_state": torch.get_rng_state()}
-    for name, parameter in network.named_parameters():
-        for key in _MOMENTS:
-            tensors[f"{key}/{name}"] = optimizer.state[parameter][key]
+def _tensors_beside(state: TrainingState) -> dict[str, Tensor]:
+    step = state.optimizer.state[state.master.flat]["step"]
+    tensors = {"random_state": torch.get_rng_state(), "step": step}
+    for key, flat in state.beside.items():
+        tensors |= {f"{key}/{name}": part for name, part in state.master.named(flat).items()}
     return tensors
+
+
+def _below(tensors: Mapping[str, Tensor], key: str) -> dict[str, Tensor]:
+    """What is stored as ``key/name``, by name."""
+    return {name[len(key) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{key}/")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from regard.data.corpora import Corpus, same_format, split
 from regard.data.tokenization import Tokenizer
 from regard.decoding.translator import Model
 from regard.errors import Interrupted, RecipeError, RunError
+from regard.training.choices import chosen_vocabulary, completed
 from regard.training.display import Reporter, Silent
 from regard.training.files import write_tensors
 from regard.training.loop import Training
@@ -167,30 +167,6 @@ def _started(folder: Path, recipe: Recipe, material: Material, files: Mapping[st
         about[f"{role}_digest"] = pairs.corpus.digest()
         about[f"{role}_pairs"] = len(pairs.kept)
     return RunFolder.create(folder, chosen, about, material.tokenizer)
-
-
-def chosen_vocabulary(pairs: int) -> int:
-    """How many subwords suit so many pairs: few enough to be seen often, many enough to keep words whole."""
-    for most, size in ((2_000, 1_000), (10_000, 4_000), (200_000, 8_000)):
-        if pairs <= most:
-            return size
-    return 16_000
-
-
-def completed(recipe: Recipe, vocabulary: int, batches_an_epoch: int) -> Recipe:
-    """The recipe as it will be carried out: every 0 that means «choose» replaced by what was chosen.
-
-    About 30 epochs, but no fewer than 2,000 and no more than 100,000 steps; 30 validations on the way. Input
-    feeding is off where there is nothing to feed.
-    """
-    steps = recipe.training.steps or min(100_000, max(2_000, 30 * batches_an_epoch))
-    every = recipe.training.validate_every or max(20, steps // 30)
-    return replace(
-        recipe,
-        data=replace(recipe.data, vocabulary=vocabulary),
-        model=replace(recipe.model, input_feeding=recipe.model.feeds),
-        training=replace(recipe.training, steps=steps, validate_every=every),
-    )
 
 
 def _require_same(run: RunFolder, training: Corpus, validation: Corpus) -> None:

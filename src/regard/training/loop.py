@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from regard.data.batches import Batch, Batches
 from regard.errors import Interrupted, TrainingError
-from regard.models.recurrent import RecurrentTranslator
+from regard.models.architectures import Translator
+from regard.nn.dropout import dropout_seed
 from regard.training.checkpoints import (
     Progress,
+    TrainingState,
     best_path,
     last_checkpoint,
     load_checkpoint,
@@ -25,9 +27,10 @@ from regard.training.checkpoints import (
 from regard.training.display import Reporter
 from regard.training.files import read_tensors, write_tensors
 from regard.training.interruption import graceful_stop
+from regard.training.master import MasterWeights
 from regard.training.metrics import Metrics
 from regard.training.recipe import TrainingSettings
-from regard.training.run import RunFolder, fill, named_weights
+from regard.training.run import RunFolder, fill
 from regard.training.schedules import learning_rate
 
 
@@ -58,7 +61,7 @@ class Training:
     def __init__(
         self,
         run: RunFolder,
-        network: RecurrentTranslator,
+        network: Translator,
         batches: Batches,
         validate: Callable[[], float],
         reporter: Reporter,
@@ -71,13 +74,16 @@ class Training:
             reporter,
         )
         self.settings = run.recipe.training
-        self.optimizer = make_optimizer(network, self.settings)
+        self.precision = chosen_precision(self.settings.precision)
+        self.weights = MasterWeights(network, self.precision if network.narrow else torch.float32)
+        self.optimizer = make_optimizer(self.weights, self.settings)
+        self.average = self.weights.flat.clone() if self.settings.moving_average else None
+        self.state = TrainingState(network, self.weights, self.optimizer, self.average)
         self.progress = Progress()
         if checkpoint := last_checkpoint(run):
-            self.progress = load_checkpoint(checkpoint, network, self.optimizer)
+            self.progress = load_checkpoint(checkpoint, self.state)
             tidy(run, self.progress)
         self.metrics = Metrics(run.path, run.metrics, self.progress.step)
-        self.precision = chosen_precision(self.settings.precision)
         self.saved_at = self.clock = time.monotonic()
         self.speed = 0.0
 
@@ -138,14 +144,19 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
-        loss = batch_loss(self.network, batch, self.settings.label_smoothing, self.precision)
+        with dropout_seed(self.settings.seed << 32 | step):
+            loss = batch_loss(self.network, batch, self.settings, self.precision)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        self.weights.gather()
+        norm = nn.utils.clip_grad_norm_(self.weights.flat, self.settings.clip)
         if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
             values = f"loss {loss.item()}, gradient norm {norm.item()}"
             raise self._diverged(f"the loss of step {step} is not a number ({values})")
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:  # the younger it is, the less it keeps
+            kept = min(self.settings.moving_average, (1 + step) / (10 + step))
+            self.average.lerp_(self.weights.flat, 1 - kept)
+        self.weights.publish()
         self._account(step, batch.tokens, loss.item(), rate)
 
     def _account(self, step: int, tokens: int, loss: float, rate: float) -> None:
@@ -189,7 +200,8 @@ class Training:
         self._require_finite_weights()
         progress, step = self.progress, self.progress.step
         metric = self.run.recipe.evaluation.metric
-        score = self.validate()
+        with self.weights.shown(self.average):
+            score = self.validate()
         top = progress.best[0][0] if progress.best else -math.inf
         progress.stale = 0 if score > top else progress.stale + 1
         self._spend()
@@ -199,7 +211,7 @@ class Training:
             : self.settings.average
         ]
         if (score, step) in progress.best:
-            write_tensors(best_path(self.run, step), named_weights(self.network))
+            write_tensors(best_path(self.run, step), self.state.weights_of(self.average))
         self._checkpoint()
 
     def _spend(self) -> None:
@@ -211,12 +223,12 @@ class Training:
     def _checkpoint(self) -> None:
         self._require_finite_weights()
         self.metrics.flush()
-        save_checkpoint(self.run, self.progress, self.network, self.optimizer)
+        save_checkpoint(self.run, self.progress, self.state)
         self.saved_at = time.monotonic()
 
     def _require_finite_weights(self) -> None:
         """Nothing takes the place of a good checkpoint that cannot be trained on."""
-        if not all(weights.isfinite().all() for weights in named_weights(self.network).values()):
+        if not self.weights.flat.isfinite().all():
             raise self._diverged(f"the weights after step {self.progress.step} are not finite numbers")
 
     def _diverged(self, what: str) -> TrainingError:
@@ -230,42 +242,47 @@ class Training:
         if not steps:
             return
         states = [read_tensors(best_path(self.run, step)) for step in steps]
-        fill(self.network, mean_weights(states), self.run.checkpoints)
+        chosen = mean_weights(states)
+        fill(self.network, chosen, self.run.checkpoints)
         if len(states) > 1 and (score := self.validate()) < self.progress.best[0][0]:
-            fill(self.network, states[0], self.run.checkpoints)
+            chosen = states[0]
             self.reporter.note(
                 f"the best weights alone are better than the mean of {len(states)} ({score:.2f})"
             )
+        fill(self.network.float(), chosen, self.run.checkpoints)
 
 
 def batch_loss(
-    network: RecurrentTranslator, batch: Batch, smoothing: float, precision: torch.dtype
+    network: Translator, batch: Batch, settings: TrainingSettings, precision: torch.dtype
 ) -> Tensor:
     """The mean loss of a batch's real target tokens, in nats."""
     source, lengths, given, wanted = map(
         torch.from_numpy, (batch.source, batch.source_lengths, batch.given, batch.wanted)
     )
-    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-        total = network.loss(source, lengths, given, wanted, smoothing=smoothing)
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32 and not network.narrow):
+        options: dict[str, float] = {"smoothing": settings.label_smoothing}
+        if settings.r_drop:
+            options["consistency"] = settings.r_drop
+        total = network.loss(source, lengths, given, wanted, **options)
     return total / batch.tokens
 
 
-def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW over all parameters, with its state in place so that it can be saved and restored at any step."""
+def make_optimizer(weights: MasterWeights, settings: TrainingSettings) -> torch.optim.AdamW:
+    """AdamW over all weights, with its state in place so that it can be saved and restored at any step."""
+    weights.flat.grad = weights.gradient
     optimizer = torch.optim.AdamW(
-        network.parameters(),
+        [weights.flat],
         lr=settings.learning_rate,
         betas=settings.betas,
         eps=1e-8,
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    for parameter in network.parameters():
-        optimizer.state[parameter] = {
-            "step": torch.zeros(()),
-            "exp_avg": torch.zeros_like(parameter),
-            "exp_avg_sq": torch.zeros_like(parameter),
-        }
+    optimizer.state[weights.flat] = {
+        "step": torch.zeros(()),
+        "exp_avg": torch.zeros_like(weights.flat),
+        "exp_avg_sq": torch.zeros_like(weights.flat),
+    }
     return optimizer
 
 

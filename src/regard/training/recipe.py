@@ -19,7 +19,8 @@ from typing import Any, Literal
 from regard.data.tokenization import SPECIAL_TOKENS, TokenizerKind
 from regard.decoding.translator import Search
 from regard.errors import InputError, RecipeError
-from regard.models.recurrent import RecurrentConfig
+from regard.models.architectures import CONFIGS, Config
+from regard.models.transformer import TransformerConfig
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class DataSettings:
         longest: pairs with a side of more tokens are left out of training and validation, and counted.
         validation: how many pairs are held out where no validation file is given; 0 chooses by the size of
             the corpus.
+        bpe_dropout: how often two subwords are not joined while training, so that a word is seen cut in many
+            ways (Provilkov et al. 2020); 0 for one way.
     """
 
     tokenizer: TokenizerKind = "bpe"
@@ -40,6 +43,7 @@ class DataSettings:
     split_punctuation: bool = True
     longest: int = 200
     validation: int = 0
+    bpe_dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,20 @@ class TrainingSettings:
     Args:
         seed: of everything random, below 2⁶³.
         steps: updates at most; 0 chooses by the size of the corpus.
-        minutes: time at most; 0 for no limit. A run that the clock stops is not repeatable to the bit.
+        minutes: time at most; 0 for no limit. Where `steps` is 0 too, the clock alone decides. A run that the
+            clock stops is not repeatable to the bit.
         batch_tokens: positions in a batch, on its longer side.
         learning_rate, warmup, decay: see `regard.training.schedules.learning_rate`.
         weight_decay, betas: of AdamW (Loshchilov and Hutter 2019).
         label_smoothing: ε of `regard.nn.losses`.
+        r_drop: α, how much two passes over a batch with other features dropped shall agree (Liang et al.
+            2021); 0 for one pass. A Transformer alone has it.
         clip: the gradient's largest norm.
         validate_every: steps between two validations; 0 chooses by the length of the training.
         patience: validations without a better score after which training stops; 0 for never.
         average: the weights of so many best validations are averaged at the end; 1 keeps the best alone.
+        moving_average: the share that the exponential moving average of the weights keeps at each step, 0.999
+            for example; it is what is validated and kept. 0 for the weights themselves.
         precision: "bf16" computes products in bfloat16, "float32" does not, "auto" asks the processor.
         checkpoint_minutes: time between two checkpoints; each validation makes one too.
     """
@@ -72,10 +81,12 @@ class TrainingSettings:
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
     label_smoothing: float = 0.1
+    r_drop: float = 0.0
     clip: float = 1.0
     validate_every: int = 0
     patience: int = 10
     average: int = 5
+    moving_average: float = 0.0
     precision: Literal["auto", "bf16", "float32"] = "auto"
     checkpoint_minutes: float = 5.0
 
@@ -85,11 +96,12 @@ class EvaluationSettings:
     """How outputs are scored.
 
     Args:
-        metric: what decides which weights are best: "bleu", "chrf" or "exact_match".
+        metric: what decides which weights are best: "bleu", "chrf", "exact_match", or, for summaries,
+            "rouge1", "rouge2" or "rougeL".
         bleu_tokenizer: sacreBLEU's; "none" for text that is tokenised already.
     """
 
-    metric: Literal["bleu", "chrf", "exact_match"] = "bleu"
+    metric: Literal["bleu", "chrf", "exact_match", "rouge1", "rouge2", "rougeL"] = "bleu"
     bleu_tokenizer: Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores200"] = "13a"
 
 
@@ -98,10 +110,22 @@ class Recipe:
     """All settings of a run, a table each."""
 
     data: DataSettings = field(default_factory=DataSettings)
-    model: RecurrentConfig = field(default_factory=RecurrentConfig)
+    model: Config = field(default_factory=TransformerConfig)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     decoding: Search = field(default_factory=Search)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+
+    def __post_init__(self) -> None:
+        if self.training.r_drop and self.model.architecture != "transformer":
+            raise RecipeError(
+                f"training.r_drop is {self.training.r_drop}, but model.architecture "
+                f"{self.model.architecture} has no such loss. Choose the transformer, or training.r_drop 0."
+            )
+        if self.data.bpe_dropout and self.data.tokenizer != "bpe":
+            raise RecipeError(
+                f"data.bpe_dropout is {self.data.bpe_dropout}, but data.tokenizer {self.data.tokenizer} "
+                f"joins no subwords. Choose bpe, or data.bpe_dropout 0."
+            )
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
@@ -127,7 +151,10 @@ class Recipe:
                 raise RecipeError(f"{origin}[{name}] is not a table of a recipe.{_did_you_mean(name, known)}")
             if not isinstance(values, Mapping):
                 raise RecipeError(f"{origin}{name} is a table: write [{name}] and its settings below it.")
-            changes[name] = _changed(getattr(self, name), values, f"{origin}{name}.")
+            settings = getattr(self, name)
+            if name == "model":
+                settings = _of_architecture(settings, values, f"{origin}{name}.")
+            changes[name] = _changed(settings, values, f"{origin}{name}.")
         return dataclasses.replace(self, **changes)
 
     def with_settings(self, assignments: Iterable[str]) -> Recipe:
@@ -164,13 +191,31 @@ def _nearest(name: Any, known: Sequence[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
+def _of_architecture(settings: Config, values: Mapping[str, Any], prefix: str) -> Config:
+    """The settings to be changed: those there are, or the first of the architecture that is asked for."""
+    name = values.get("architecture", settings.architecture)
+    if name not in CONFIGS:
+        near = _nearest(name, list(CONFIGS))
+        raise RecipeError(f"{prefix}architecture is one of {', '.join(CONFIGS)}; got {name!r}.{near}")
+    return settings if name == settings.architecture else CONFIGS[name]()
+
+
+def _whose(key: str, settings: Any) -> str:
+    """Which other architecture has a setting of the model, as a sentence; empty if none."""
+    for name, config in CONFIGS.items():
+        if key in {f.name for f in dataclasses.fields(config)} and hasattr(settings, "architecture"):
+            return f" It is one of model.architecture={name}; this recipe has {settings.architecture}."
+    return ""
+
+
 def _changed(settings: Any, values: Mapping[str, Any], prefix: str) -> Any:
     kinds = typing.get_type_hints(type(settings))
     known = [f.name for f in dataclasses.fields(settings)]
     changes = {}
     for key, value in values.items():
         if key not in known:
-            raise RecipeError(f"{prefix}{key} is not a setting.{_did_you_mean(key, known)}")
+            hint = _whose(key, settings) or _did_you_mean(key, known)
+            raise RecipeError(f"{prefix}{key} is not a setting.{hint}")
         changes[key] = _checked(value, kinds[key], prefix + key)
         _check_range(key, changes[key], prefix)
     try:
@@ -211,14 +256,27 @@ _AT_LEAST_ONE = {
     "encoder_layers",
     "decoder_layers",
     "window",
+    "heads",
+    "feed_forward",
     "top_k",
     "positions",
     "batch_tokens",
     "beam",
     "average",
     "longest",
+    "longest_source",
 }
-_SHARES = {"embedding_dropout", "dropout", "recurrent_dropout", "label_smoothing"}
+_SHARES = {
+    "embedding_dropout",
+    "dropout",
+    "recurrent_dropout",
+    "attention_dropout",
+    "activation_dropout",
+    "layer_drop",
+    "bpe_dropout",
+    "label_smoothing",
+    "moving_average",
+}
 _POSITIVE = {"temperature", "learning_rate", "clip", "longest_ratio"}
 _MOST = 2**63 - 1
 _FEWEST_TOKENS = len(SPECIAL_TOKENS) + 1
@@ -226,6 +284,8 @@ _FEWEST_TOKENS = len(SPECIAL_TOKENS) + 1
 
 def _check_range(key: str, value: Any, prefix: str) -> None:
     name = prefix + key
+    if isinstance(value, str):
+        return
     if isinstance(value, float) and not abs(value) < float("inf"):
         raise RecipeError(f"{name} is a finite number; got {value}.")
     if key in _AT_LEAST_ONE and value < 1:
@@ -234,8 +294,6 @@ def _check_range(key: str, value: Any, prefix: str) -> None:
         raise RecipeError(f"{name} is a share from 0 up to, but not including, 1; got {value}.")
     if key in _POSITIVE and value <= 0:
         raise RecipeError(f"{name} is greater than 0; got {value}.")
-    if key == "width" and value % 2:
-        raise RecipeError(f"{name} is even, half of it for each direction of the encoder; got {value}.")
     if key == "vocabulary" and 0 < value < _FEWEST_TOKENS:
         raise RecipeError(f"{name} is at least {_FEWEST_TOKENS}, or 0 to have it chosen; got {value}.")
     if isinstance(value, tuple) and not all(0 <= part < 1 for part in value):

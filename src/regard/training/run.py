@@ -26,14 +26,22 @@ from torch import Tensor, nn
 from regard.data.tokenization import Tokenizer
 from regard.decoding.translator import Model
 from regard.errors import RecipeError, RunError
-from regard.models.recurrent import RecurrentTranslator
+from regard.models.architectures import Translator, make
 from regard.training.files import part, read_tensors, saving
 from regard.training.recipe import Recipe
 
 FORMAT = 1
-ADDED_SETTINGS = frozenset(
-    f"model.{key}"
-    for key in ("score", "temperature", "window", "top_k", "positions", "baseline", "coverage_loss")
+ADDED_SETTINGS = (
+    frozenset(
+        f"model.{key}"
+        for key in ("score", "temperature", "window", "top_k", "positions", "baseline", "coverage_loss")
+    )
+    | {"model.architecture", "data.bpe_dropout", "training.r_drop", "training.moving_average"}
+    | {
+        "decoding.min_length",
+        "decoding.block_ngrams",
+        "decoding.longest_source",
+    }
 )
 """Settings that runs of this format may lack, as they came later; those runs have the defaults."""
 
@@ -137,9 +145,9 @@ class RunFolder:
         """The vocabulary of source and target."""
         return Tokenizer.load(self.path / "tokenizer.json")
 
-    def network(self, tokenizer: Tokenizer) -> RecurrentTranslator:
+    def network(self, tokenizer: Tokenizer) -> Translator:
         """The model with fresh weights."""
-        return RecurrentTranslator(self.recipe.model, len(tokenizer))
+        return make(self.recipe.model, len(tokenizer))
 
     def model(self) -> Model:
         """The trained model.
@@ -220,19 +228,26 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
     """Copy weights into a network; RunError where names or shapes differ."""
+    require_alike(network, weights, origin)
+    with torch.no_grad():
+        for name, parameter in named_weights(network).items():
+            parameter.copy_(weights[name])
+
+
+def require_alike(network: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
+    """RunError where names or shapes of weights are not those of the network."""
     own = named_weights(network)
     if own.keys() != weights.keys() or any(own[name].shape != weights[name].shape for name in own):
         raise RunError(f"{origin}: these are the weights of another model than regard.toml describes.")
-    with torch.no_grad():
-        for name, parameter in own.items():
-            parameter.copy_(weights[name])
 
 
 def _recipe(path: Path, about: Mapping[str, Any]) -> Recipe:
     """The recipe in `regard.toml`, which stands at its end: where all of it is there, the file is whole."""
     described = path / "regard.toml"
     try:
-        recipe = Recipe().changed(about["recipe"])
+        tables = about["recipe"]
+        first = {"architecture": "recurrent"}  # of runs from before there was another
+        recipe = Recipe().changed(tables | {"model": first | tables["model"]})
         missing = [
             f"{table}.{key}"
             for table, settings in recipe.tables().items()

@@ -10,7 +10,7 @@ from regard.data.corpora import Corpus
 from regard.decoding.translator import Model
 from regard.errors import InputError, RecipeError
 from regard.evaluation.alignment import AlignmentScore, alignment_error_rate
-from regard.evaluation.text import Score, bleu, chrf, exact_match
+from regard.evaluation.text import ROUGE_KINDS, Score, bleu, chrf, exact_match, rouge
 from regard.record import AttentionRecord
 
 Links = Collection[tuple[int, int]]
@@ -26,6 +26,7 @@ class Evaluation:
         exact_match: share of outputs equal to their reference, 0 to 1.
         alignment: agreement with gold links, where there are any.
         predictions: the outputs.
+        rouge: ROUGE-1, ROUGE-2 and ROUGE-L where they were asked for.
     """
 
     sentences: int
@@ -34,12 +35,14 @@ class Evaluation:
     exact_match: float
     alignment: AlignmentScore | None
     predictions: tuple[str, ...]
+    rouge: tuple[Score, ...] = ()
 
     def __str__(self) -> str:
         lines = [
             f"{self.sentences:,} pairs",
             str(self.bleu),
             str(self.chrf),
+            *map(str, self.rouge),
             f"exact match {self.exact_match:.1%}",
         ]
         return "\n".join(lines if self.alignment is None else [*lines, str(self.alignment)])
@@ -52,6 +55,7 @@ class Evaluation:
             "chrf": self.chrf.to_dict(),
             "exact_match": self.exact_match,
         }
+        values |= {kind: score.to_dict() for kind, score in zip(ROUGE_KINDS, self.rouge, strict=False)}
         if self.alignment is not None:
             values["alignment_error_rate"] = self.alignment.error_rate
             values["alignment"] = self.alignment.to_dict()
@@ -65,6 +69,7 @@ def evaluate(
     links: Sequence[tuple[Links, Links]] | None = None,
     beam: int | None = None,
     bleu_tokenizer: str | None = None,
+    with_rouge: bool | None = None,
     confidence: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -78,6 +83,7 @@ def evaluate(
             reference, and output words without any gold link are not judged.
         beam: hypotheses kept at each step; the model's own setting where None.
         bleu_tokenizer: sacreBLEU's; the model's own setting where None.
+        with_rouge: whether to count ROUGE too; None for models whose best weights it decided on.
         confidence: whether to estimate intervals, by 1,000 bootstrap samples.
         progress: called with the number of texts done.
 
@@ -97,6 +103,9 @@ def evaluate(
     outputs = [
         prediction.text for prediction in model.predict(corpus.sources(), beam=beam, progress=progress)
     ]
+    if with_rouge is None:
+        with_rouge = model.recipe is not None and model.recipe.evaluation.metric in ROUGE_KINDS
+    kinds = ROUGE_KINDS if with_rouge else ()
     return Evaluation(
         sentences=len(corpus),
         bleu=bleu(outputs, references, tokenize=tokenizer, confidence=confidence),
@@ -104,6 +113,7 @@ def evaluate(
         exact_match=exact_match(outputs, references),
         alignment=alignment,
         predictions=tuple(outputs),
+        rouge=tuple(rouge(outputs, references, kind, confidence=confidence) for kind in kinds),
     )
 
 
@@ -147,6 +157,9 @@ def validation_score(
     outputs = [prediction.text for prediction in model.predict(sources, beam=1)]
     if metric == "exact_match":
         return 100 * exact_match(outputs, references)
+    for kind in ROUGE_KINDS:
+        if metric == kind:
+            return rouge(outputs, references, kind, confidence=False).value
     if metric == "chrf":
         return chrf(outputs, references, confidence=False).value
     return bleu(outputs, references, tokenize=tokenizer, confidence=False).value

@@ -1,0 +1,118 @@
+"""The settings of the Transformer encoder–decoder, and what contradicts what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args, get_type_hints
+
+from regard.errors import InputError
+
+ScoreName = Literal[
+    "scaled_dot",
+    "dot",
+    "general",
+    "additive",
+    "concat",
+    "cosine",
+    "negative_squared_distance",
+    "learned_query",
+]
+NormalizerName = Literal["softmax", "sink", "sparsemax", "entmax15", "entmax", "sigmoid", "top_k", "hardmax"]
+PositionsName = Literal["sinusoidal", "learned", "rotary", "alibi", "relative"]
+ActivationName = Literal["relu", "gelu", "swiglu"]
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """What the model is made of.
+
+    Args:
+        architecture: says that it is a Transformer.
+        width: features of a position, everywhere between the layers.
+        heads: of every attention; they divide the width.
+        key_heads: heads of keys and values, shared by neighbouring query heads; 0 for as many as `heads`.
+        feed_forward: hidden features of the feed-forward layers.
+        encoder_layers, decoder_layers: how many layers.
+        norm: "post" normalises what a sub-layer has been added to, "pre" what it is given.
+        activation: of the feed-forward layers.
+        positions: how the model knows of order: "sinusoidal" and "learned" are added to the embeddings;
+            "rotary", "alibi" and "relative" (Shaw) act in self-attention.
+        longest: how many positions "learned" knows.
+        score, normalizer: of every attention; see `regard.core`.
+        top_k: how many keys "top_k" looks at.
+        encoder_window: how many positions each side the encoder sees, its own included; 0 for all.
+        bias: whether projections add a bias.
+        tied: which embeddings are one matrix: source, target and output ("all"), target and output
+            ("target"), "none".
+        dropout: of embeddings and of what each sub-layer adds; attention_dropout: of weights;
+            activation_dropout: inside feed-forward layers.
+        layer_drop: how often a layer is left out while training.
+        alignment_layer: the decoder layer, from 1, whose cross-attention is shown as the alignment; 0 for the
+            last but one, where there are several.
+
+    Raises:
+        InputError: a name that is not known, or settings that contradict each other.
+    """
+
+    architecture: Literal["transformer"] = "transformer"
+    width: int = 256
+    heads: int = 4
+    key_heads: int = 0
+    feed_forward: int = 1024
+    encoder_layers: int = 4
+    decoder_layers: int = 4
+    norm: Literal["post", "pre"] = "post"
+    activation: ActivationName = "relu"
+    positions: PositionsName = "sinusoidal"
+    longest: int = 1024
+    score: ScoreName = "scaled_dot"
+    normalizer: NormalizerName = "softmax"
+    top_k: int = 4
+    encoder_window: int = 0
+    bias: bool = True
+    tied: Literal["all", "target", "none"] = "all"
+    dropout: float = 0.3
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    layer_drop: float = 0.0
+    alignment_layer: int = 0
+
+    def __post_init__(self) -> None:
+        for key, kind in get_type_hints(type(self)).items():
+            choices = get_args(kind)
+            if choices and getattr(self, key) not in choices:
+                raise InputError(f"model.{key} is one of {', '.join(choices)}; got {getattr(self, key)!r}.")
+        self._require_heads()
+        if self.encoder_window and self.positions == "relative":
+            raise InputError(
+                f"model.encoder_window is {self.encoder_window}, but model.positions relative holds the "
+                f"weights of all pairs of positions at once, which a window is there to avoid. Choose rotary "
+                f"or alibi, or model.encoder_window 0."
+            )
+        if self.alignment_layer > self.decoder_layers:
+            raise InputError(
+                f"model.alignment_layer is {self.alignment_layer}, but model.decoder_layers is only "
+                f"{self.decoder_layers}."
+            )
+
+    def _require_heads(self) -> None:
+        if self.heads < 1 or self.width % self.heads:
+            raise InputError(f"model.heads is {self.heads}, which does not divide model.width {self.width}.")
+        if self.key_heads < 0 or (self.key_heads and self.heads % self.key_heads):
+            raise InputError(
+                f"model.key_heads is {self.key_heads}, which does not divide model.heads {self.heads}."
+            )
+        if self.positions == "rotary" and self.width // self.heads % 2:
+            raise InputError(
+                f"model.positions rotary turns pairs of features, but a head has {self.width // self.heads}: "
+                f"model.width {self.width} over model.heads {self.heads}."
+            )
+        if self.positions == "sinusoidal" and self.width % 2:
+            raise InputError(
+                f"model.width is {self.width}, but model.positions sinusoidal needs an even one."
+            )
+
+    @property
+    def shown_layer(self) -> int:
+        """The decoder layer, from 0, whose cross-attention is shown as the alignment."""
+        return (self.alignment_layer or max(1, self.decoder_layers - 1)) - 1

@@ -1,0 +1,43 @@
+"""What a recipe leaves open, chosen by the size of the corpus."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from regard.training.recipe import Recipe
+
+CLOCK_ALONE = 1_000_000
+"""Steps of a run that has a time limit and no other."""
+
+
+def chosen_vocabulary(pairs: int) -> int:
+    """How many subwords suit so many pairs: few enough to be seen often, many enough to keep words whole."""
+    for most, size in ((2_000, 1_000), (10_000, 4_000), (200_000, 8_000)):
+        if pairs <= most:
+            return size
+    return 16_000
+
+
+def completed(recipe: Recipe, vocabulary: int, batches_an_epoch: int) -> Recipe:
+    """The recipe as it will be carried out: every 0 that means «choose» replaced by what was chosen.
+
+    About 30 epochs, but no fewer than 2,000 and no more than 100,000 steps; 30 validations on the way. A time
+    limit without a number of steps is the only limit; then there is a validation each epoch. Input feeding is
+    off where there is nothing to feed.
+    """
+    training = recipe.training
+    if training.steps or not training.minutes:
+        steps = training.steps or min(100_000, max(2_000, 30 * batches_an_epoch))
+        every = training.validate_every or max(20, steps // 30)
+    else:
+        steps, every = CLOCK_ALONE, training.validate_every or max(100, batches_an_epoch)
+    model: Any = recipe.model
+    if model.architecture == "recurrent":
+        model = replace(model, input_feeding=model.feeds)
+    return replace(
+        recipe,
+        data=replace(recipe.data, vocabulary=vocabulary),
+        model=model,
+        training=replace(training, steps=steps, validate_every=every),
+    )
