@@ -44,12 +44,15 @@ LOSS = 0.05
 Outputs = list[str]
 
 
-def timed(translate: Callable[[list[Any]], Any], inputs: list[Any], warmup: int) -> tuple[Any, float]:
-    """What comes back for all inputs, and the seconds that took, after some to warm up."""
+def timed(
+    translate: Callable[[list[Any]], list[Any]], inputs: list[Any], warmup: int
+) -> tuple[list[Any], dict[str, float]]:
+    """What comes back for all inputs, and the time that took, after some to warm up."""
     translate(inputs[:warmup])
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     outputs = translate(inputs)
-    return outputs, time.perf_counter() - began
+    taken = {"seconds": time.perf_counter() - began, "processor_seconds": time.process_time() - worked}
+    return outputs, taken
 
 
 def own(args: argparse.Namespace, texts: list[str]) -> dict[str, Any]:
@@ -58,18 +61,18 @@ def own(args: argparse.Namespace, texts: list[str]) -> dict[str, Any]:
 
     model = regard.load(args.run)
     predict = partial(model.predict, beam=args.beam, length_penalty=args.length_penalty)
-    outputs, seconds = timed(predict, texts, args.warmup)
-    return {"seconds": seconds, "outputs": [prediction.text for prediction in outputs]}
+    outputs, taken = timed(predict, texts, args.warmup)
+    return {**taken, "outputs": [prediction.text for prediction in outputs]}
 
 
 def engine(args: argparse.Namespace, texts: list[str]) -> dict[str, Any]:
     """The engine of `regard predict --engine ctranslate2`."""
     from regard.export.ctranslate2 import Engine
 
-    model = Engine(args.folder / "ctranslate2")
+    model = Engine(args.folder / "ctranslate2", threads=args.threads)
     predict = partial(model.predict, beam=args.beam, length_penalty=args.length_penalty)
-    outputs, seconds = timed(predict, texts, args.warmup)
-    return {"seconds": seconds, "outputs": [prediction.text for prediction in outputs]}
+    outputs, taken = timed(predict, texts, args.warmup)
+    return {**taken, "outputs": [prediction.text for prediction in outputs]}
 
 
 def transformers(args: argparse.Namespace, texts: list[str]) -> dict[str, Any]:
@@ -97,8 +100,8 @@ def transformers(args: argparse.Namespace, texts: list[str]) -> dict[str, Any]:
                 outputs[i] = text
         return outputs
 
-    outputs, seconds = timed(translate, texts, args.warmup)
-    return {"seconds": seconds, "outputs": outputs}
+    outputs, taken = timed(translate, texts, args.warmup)
+    return {**taken, "outputs": outputs}
 
 
 def ctranslate2(args: argparse.Namespace, texts: list[str]) -> dict[str, Any]:
@@ -120,8 +123,8 @@ def ctranslate2(args: argparse.Namespace, texts: list[str]) -> dict[str, Any]:
         "max_batch_size": size,
     }
     translate = partial(translator.translate_batch, **options)
-    found, seconds = timed(translate, [list(e.tokens) for e in tokenizer.encode(texts)], args.warmup)
-    return {"seconds": seconds, "outputs": [tokenizer.join(result.hypotheses[0]) for result in found]}
+    found, taken = timed(translate, [list(e.tokens) for e in tokenizer.encode(texts)], args.warmup)
+    return {**taken, "outputs": [tokenizer.join(result.hypotheses[0]) for result in found]}
 
 
 SIDES: dict[str, Callable[[argparse.Namespace, list[str]], dict[str, Any]]] = {

@@ -20,6 +20,7 @@ TINY = """\
 tokenizer = "word"
 
 [model]
+architecture = "recurrent"
 embedding = 16
 width = 16
 

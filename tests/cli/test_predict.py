@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,85 @@ def test_a_folder_in_place_of_the_file_of_links_is_refused_before_any_work(train
 def test_the_run_may_be_named_relative_to_where_one_is(trained, cli, monkeypatch):
     monkeypatch.chdir(trained.parent)
     assert json.loads(cli("predict", trained.name, "--json", stdin="1\n").stdout)["run"] == "zwei Läufe"
+
+
+def test_rules_hold_for_every_output(trained, cli, answer):
+    plain = cli("predict", trained, stdin="1 2 3\n4 5\n").stdout.splitlines()
+    begun = cli("predict", trained, "--prefix", "7 8 ", stdin="1 2 3\n\n4 5\n").stdout.splitlines()
+    assert [line[:3] for line in begun] == ["7 8", "", "7 8"]
+    word = plain[0].split()[0]
+    for line in cli("predict", trained, "--forbid", word, "--nbest", 5, stdin="1 2 3\n").stdout.splitlines():
+        assert word not in line.split(" ||| ")[1].split()
+    for option in ("--beam", 5), ("--beam", 12):
+        said = cli(
+            "predict", trained, "--require", "9", "--require", "8 0", *option, stdin="1 2 3\n4 5\n"
+        ).stdout
+        assert all("9" in line and "8 0" in line for line in said.splitlines())
+    found = answer("predict", trained, "--min-length", 9, "--block-ngrams", 2, stdin="1 2 3\n4 5\n")
+    for prediction in found["predictions"]:
+        words = prediction["output_words"]
+        assert len(words) >= 9
+        assert len({*pairwise(words)}) == len(words) - 1
+
+
+def test_a_seed_draws_the_same_again(trained, cli):
+    options = ("--samples", 4, "--nbest", 4, "--temperature", 2, "--top-k", 8, "--top-p", 0.95)
+    first, again = (cli("predict", trained, *options, "--seed", 3, stdin=TEXT).stdout for _ in range(2))
+    assert first == again
+    assert first != cli("predict", trained, *options, "--seed", 4, stdin=TEXT).stdout
+    assert first == cli("predict", trained, *options, "--seed", 3, "--stream", stdin=TEXT).stdout
+
+
+def test_a_run_with_itself_says_what_it_says_alone(trained, cli):
+    alone = cli("predict", trained, stdin=TEXT).stdout
+    assert cli("predict", trained, "--with", trained, "--with", trained, stdin=TEXT).stdout == alone
+
+
+def test_a_stream_says_what_a_file_says_line_by_line(trained, cli, answer):
+    assert (
+        cli("predict", trained, "--stream", stdin=TEXT).stdout == cli("predict", trained, stdin=TEXT).stdout
+    )
+    options = ("predict", trained, "--nbest", 2)
+    assert cli(*options, "--stream", stdin=TEXT).stdout == cli(*options, stdin=TEXT).stdout
+    together = answer(*options, stdin=TEXT)["predictions"]
+    lines = [json.loads(line) for line in cli(*options, "--stream", "--json", stdin=TEXT).stdout.splitlines()]
+    assert [line.pop("line") for line in lines] == list(range(len(LINES)))
+    for line, expected in zip(lines, together, strict=True):
+        assert (line["source"], line["text"], line["links"]) == tuple(
+            expected[key] for key in ("source", "text", "links")
+        )
+    assert cli("predict", trained, "--stream", stdin="").stdout == ""
+
+
+def test_a_stream_that_cannot_be_read_on_says_where_and_what_it_has_said_stays(trained, cli):
+    ended = cli("predict", trained, "--stream", stdin=b"1 2\n\xff\n3\n")
+    assert ended.status == 2
+    assert ended.stdout == cli("predict", trained, stdin="1 2\n").stdout
+    assert ended.stderr.startswith("regard: stdin:2: byte 1 of the line is 0xFF")
+    ended = cli("predict", trained, "--stream", "--json", stdin=b"1 2\n" + b"1 " * 20_000 + b"\n")
+    assert ended.status == 2
+    first, last = map(json.loads, ended.stdout.splitlines())
+    assert first["source"] == "1 2"
+    assert last["error"].startswith("stdin:2: predict(): text 1 of 1 has 20,000 tokens; at most 10,000")
+
+
+def test_an_absurdly_long_line_is_refused_before_any_work(trained, cli):
+    ended = cli("predict", trained, stdin="1 2\n" + "1 " * 20_000 + "\n")
+    assert (ended.status, ended.stdout) == (2, "")
+    assert "text 2 of 2 has 20,000 tokens; at most 10,000 are read (decoding.longest_source)" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--stream", "--alignments", "links"], "it does not go with --alignments"),
+        (["in.txt", "--stream"], "it does not go with the file in.txt"),
+        (["--samples", 2, "--beam", 3], "samples=2 and beam=3 contradict each other"),
+        (["--samples", 2, "--nbest", 3], "nbest=3 with samples=2"),
+        (["--temperature", 2], "temperature without samples"),
+        (["--require", "1 2", "--forbid", "2"], "forbid has '2', which is part of '1 2' in require"),
+        (["--stream", "--prefix", "1 2", "--forbid", "2"], "part of the prefix '1 2'"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused_by_their_names(options, message, trained, said):
+    assert message in said("predict", trained, *options, stdin="1\n")

@@ -187,6 +187,33 @@ def test_a_reader_that_has_had_enough_is_no_error(trained, begin):
     assert process.stderr.read() == ""
 
 
+def test_a_stream_is_answered_before_its_next_line_comes(trained, begin):
+    process = begin("predict", trained, "--stream", stdin=subprocess.PIPE)
+    assert process.stdin and process.stdout and process.stderr
+    for line in ("1 2\n", "\n", "3 4 5\n"):
+        process.stdin.write(line)
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        assert answer.endswith("\n")
+        assert bool(answer.strip()) == bool(line.strip())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stderr.read() == "regard: interrupted.\n"
+
+
+def test_a_stream_that_nobody_reads_any_more_ends(trained, begin):
+    process = begin("predict", trained, "--stream", stdin=subprocess.PIPE)
+    assert process.stdin and process.stdout and process.stderr
+    process.stdin.write("1 2\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    process.stdout.close()
+    process.stdin.write("3 4\n")
+    process.stdin.close()
+    assert process.wait(60) == 0
+    assert process.stderr.read() == ""
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which this system does not have")
 def test_a_stdout_that_is_full_is_one_line_and_status_1(trained, begin):
     with Path("/dev/full").open("w") as full:

@@ -1,9 +1,9 @@
-"""Networks whose probabilities are written down, over vocabularies so small that all outputs can be listed."""
+"""Networks whose probabilities are written down, with so few words that all outputs can be listed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import torch
@@ -42,7 +42,7 @@ class Table(nn.Module):
     def said(self, tokens: list[int]) -> float:
         """The log-probability of tokens with the end."""
         path = [START, *tokens, END]
-        return sum(float(self.table[v, w]) for v, w in zip(path, path[1:], strict=False))
+        return sum(float(self.table[v, w]) for v, w in pairwise(path))
 
 
 def table(vocabulary: int, seed: int, *, unknown: bool = False) -> Table:
@@ -63,7 +63,7 @@ def toy(
     unknown: bool = False,
     **options: Any,
 ) -> Model:
-    """A model of a handful of tokens that says at most `limit` of them, with a beam for all that it can say."""
+    """A model of a handful of tokens that says at most `limit` of them; its beam holds all it can say."""
     tokenizer = Tokenizer.train(texts, kind, vocabulary=vocabulary, **options)
     search = Search(beam=5000, length_penalty=0.0, longest_ratio=1e-9, longest_extra=limit)
     return Model(table(len(tokenizer), seed, unknown=unknown), tokenizer, search=search)

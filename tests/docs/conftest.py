@@ -19,7 +19,7 @@ from regard.training.recipe import Recipe
 ROOT = Path(__file__).parents[2]
 
 SMALL = {
-    "model": {"embedding": 8, "width": 8},
+    "model": {"width": 8},
     "training": {"steps": 2, "validate_every": 2, "batch_tokens": 512},
     "decoding": {"longest_ratio": 1.0, "longest_extra": 2},
 }

@@ -96,6 +96,10 @@ def run(command: str, expected: int) -> str:
     """Run a line of the shell: a command of regard in this process, what is piped into it by the shell."""
     *before, last = command.split(" | ")
     words = shlex.split(last, comments=True)
+    if words[0] == "cat":
+        subprocess.run(command, shell=True, check=True)
+        return ""
+    words, file = (words[:-2], Path(words[-1])) if ">" in words else (words, None)
     if words[0] == "make":
         assert set(words[1:]) <= VERBS, command
         return ""
@@ -109,6 +113,9 @@ def run(command: str, expected: int) -> str:
         (Path(words[words.index("--resume") + 1]) / "model.safetensors").unlink()
     result = CliRunner().invoke(app, words[1:], input=given)
     assert result.exit_code == expected, f"{command}\n{result.output}{result.exception!r}"
+    if file is not None:
+        file.write_text(result.stdout, encoding="utf-8")
+        return ""
     return result.output
 
 

@@ -72,7 +72,8 @@ def test_everything_that_set_up_installs_is_pinned():
     assert list(pins) == sorted(pins)
     project = tomllib.loads(read("pyproject.toml"))["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["train"], *extras["look"], *extras["jax"], *extras["dev"]]
+    named = ("train", "look", "jax", "export", "dev")
+    wanted = [*project["dependencies"], *(text for name in named for text in extras[name])]
     of_cuda = {name for name in needed(wanted) if name.startswith(("cuda-", "nvidia-", "triton"))}
     assert needed(wanted) - of_cuda - set(pins) == set()
 

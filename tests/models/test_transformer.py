@@ -32,6 +32,8 @@ VARIANTS = {
     "nothing tied": {"tied": "none"},
     "first layer shown": {"alignment_layer": 1},
     "last layer shown": {"alignment_layer": 2},
+    "copying": {"copy": True},
+    "copying without looking twice": {"copy": True, "coverage_loss": 0.5, "normalizer": "entmax15"},
     **{
         f"score {name}": {"score": name}
         for name in (
@@ -154,7 +156,7 @@ def test_going_step_by_step_gives_what_going_along_known_words_gives(settings: d
     source, lengths, given, _ = batch()
     with torch.no_grad():
         features, weights = model(source, lengths, given)
-        expected = model.log_probabilities(features, weights)
+        expected = model.log_probabilities(features, weights, source)
         steps, state = model.start(model.encode(source, lengths))
         hypotheses = torch.arange(3).repeat_interleave(2)  # two of each sentence, the same words
         state = state.select(hypotheses)
@@ -221,6 +223,48 @@ def test_the_loss_is_the_cross_entropy_of_what_it_says() -> None:
         rtol=1e-6,
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("coverage", [0.0, 0.5])
+def test_the_loss_of_a_model_that_copies_is_of_what_it_says_and_of_looking_twice(coverage: float) -> None:
+    model = made(copy=True, coverage_loss=coverage)
+    source, lengths, given, wanted = batch()
+    features, weights = model(source, lengths, given)
+    said = model.log_probabilities(features, weights, source)
+    torch.testing.assert_close(said.exp().sum(-1), torch.ones(given.shape, dtype=torch.float64))
+    expected = -said.gather(-1, wanted[..., None])[..., 0][wanted != PAD].sum()
+    for t in range(1, given.shape[1]):
+        twice = torch.minimum(weights[:, :t].sum(1), weights[:, t]).sum(-1)
+        expected = expected + coverage * twice[wanted[:, t] != PAD].sum()
+    torch.testing.assert_close(model.loss(source, lengths, given, wanted), expected)
+
+
+def test_a_model_that_copies_says_nearly_the_same_in_bfloat16() -> None:
+    model, narrow = made(copy=True), made(copy=True).to(torch.bfloat16)
+    source, lengths, given, wanted = batch()
+    with torch.no_grad():
+        said, nearly = (
+            each.log_probabilities(*each(source, lengths, given), source) for each in (model, narrow)
+        )
+        shares, nearly_shares = (each.copy_shares(source, lengths, given, wanted) for each in (model, narrow))
+        stepped = narrow.step(*narrow.start(narrow.encode(source, lengths)), given[:, 0])[0]
+    assert nearly.dtype == nearly_shares.dtype == stepped.dtype == torch.float32
+    torch.testing.assert_close(nearly.double(), said, rtol=0.05, atol=0.15)
+    torch.testing.assert_close(nearly_shares.double(), shares, rtol=0.0, atol=0.05)
+    torch.testing.assert_close(stepped, nearly[:, 0], rtol=0.05, atol=0.15)
+
+
+def test_words_are_copied_by_the_look_that_is_shown() -> None:
+    model = made(copy=True)
+    source, lengths, given, _ = batch()
+    weights = model.look(source, lengths, given, ["copy.0"])["copy.0"]
+    features, shown = model(source, lengths, given)
+    torch.testing.assert_close(shown, weights[:, 0])
+    wanted = source[:, :1].expand_as(given)
+    shares = model.copy_shares(source, lengths, given, wanted)
+    p = model.log_probabilities(features, shown, source).exp().gather(-1, wanted[..., None])[..., 0]
+    pointed = (shown * (source == source[:, :1])[:, None]).sum(-1) * torch.sigmoid(-features[..., -1])
+    torch.testing.assert_close(shares, pointed / p)
 
 
 def test_two_passes_without_dropout_agree_so_that_r_drop_adds_nothing() -> None:
@@ -301,6 +345,9 @@ def test_dropout_repeats_with_the_generators_state() -> None:
         ({"width": 9, "heads": 3}, ["model.width is 9", "sinusoidal"]),
         ({"encoder_window": 4, "positions": "relative"}, ["model.encoder_window is 4", "relative"]),
         ({"alignment_layer": 3}, ["model.alignment_layer is 3", "model.decoder_layers is only 2"]),
+        ({"copy": True, "normalizer": "sigmoid"}, ["model.copy is true", "model.normalizer sigmoid"]),
+        ({"copy": True, "alignment_layer": 1}, ["model.copy is true", "model.alignment_layer is 1"]),
+        ({"coverage_loss": 1.0}, ["model.coverage_loss is 1.0", "model.copy to true"]),
         ({"norm": "sandwich"}, ["model.norm is one of post, pre", "'sandwich'"]),
     ],
 )

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import Any, get_args
 
 import numpy as np
@@ -91,18 +92,17 @@ def trained(name: Any) -> Trained:
     network = RecurrentTranslator(config, len(tokenizer))
     optimizer = make_optimizer(network, TrainingSettings())
     learned, steps = batches(parts.train), STEPS.get(name, 150)
-    plan = [(epoch, part) for epoch in range(10) for part in learned.epoch(epoch)][:steps]
-    for step, (_, part) in enumerate(plan):
+    for step, (_, batch) in enumerate(islice(learned.coming(), steps)):
         for group in optimizer.param_groups:
             group["lr"] = RATE * shape(step, steps)
-        batch_loss(network, learned.batch(part), 0.0, torch.float32).backward()
+        batch_loss(network, batch, 0.0, torch.float32).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     network.eval()
     unseen = batches(parts.valid, tokens=10_000)
     with torch.no_grad():
-        loss = float(batch_loss(network, unseen.batch(unseen.epoch(0)[0]), 0.0, torch.float32))
+        loss = float(batch_loss(network, unseen.epoch(0)[0], 0.0, torch.float32))
     model = Model(network, tokenizer)
     outputs = [prediction.text for prediction in model.predict([p.source for p in parts.valid], beam=1)]
     targets = [pair.target for pair in parts.valid]

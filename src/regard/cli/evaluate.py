@@ -50,6 +50,7 @@ def evaluate(
             raise InputError("nothing to score on. Give a file of pairs, or --source FILE --target FILE.")
         from regard.evaluation.alignment import read_links
         from regard.record import write_atomically
+        from regard.training.overlap import Fingerprints
         from regard.training.recipe import Recipe
         from regard.training.run import load
         from regard.training.validation import evaluate as score
@@ -64,13 +65,18 @@ def evaluate(
             raise InputError(
                 f"{links}: {len(gold):,} lines of links but {len(corpus):,} pairs; one is needed for each."
             )
+        fingerprints = Fingerprints.load(run)
+        seen = None if fingerprints is None else fingerprints.overlap(corpus)
         result = score(model, corpus, links=gold, beam=beam, bleu_tokenizer=bleu_tokenizer, with_rouge=rouge)
         if outputs is not None:
             write_atomically(outputs, "".join(f"{one_line(text)}\n" for text in result.predictions).encode())
+        if seen:
+            print(f"regard: {seen}: the scores say less of unseen texts.", file=sys.stderr)
         if corpus.empty:
             print(f"regard: {corpus.empty:,} pairs with an empty side skipped.", file=sys.stderr)
         if as_json:
             about = {"run": str(run), "test": corpus.name, "skipped_empty": corpus.empty}
+            about["in_training"] = None if seen is None else {"pairs": seen.pairs, "sources": seen.sources}
             print_json(about | result.to_dict())
         else:
             print(result)

@@ -37,6 +37,12 @@ def fit(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting, such as model.width=256."),
     ] = None,
+    links: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Links between words, a line a pair, for training.guided_alignment."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; by default runs/ and the file's name.")
     ] = None,
@@ -54,11 +60,11 @@ def fit(
             valid, valid_source, valid_target, name="--valid", options=options, columns=columns
         )
         if resume is not None:
-            if any((pairs, validation, config, settings, out, *columns)):
+            if any((pairs, validation, config, settings, links, out, *columns)):
                 raise InputError("--resume RUN goes on with the run's own files and settings; give it alone.")
             folder = _go_on(resume, stream)
         elif pairs is not None:
-            folder = _start(pairs, validation, config, settings or [], out, stream)
+            folder = _start(pairs, validation, config, settings or [], links, out, stream)
         else:
             raise InputError("nothing to train on. Give a file of pairs, or --source FILE --target FILE.")
         if as_json:
@@ -75,6 +81,7 @@ def _start(
     validation: PairFiles | None,
     config: Path | None,
     settings: list[str],
+    links: Path | None,
     out: Path | None,
     stream: TextIO,
 ) -> Path:
@@ -85,7 +92,7 @@ def _start(
 
     recipe = (Recipe.load(config) if config else Recipe()).with_settings(settings)
     folder = out or default_folder(pairs)
-    train_model(pairs, valid=validation, recipe=recipe, out=folder, reporter=reporter(stream))
+    train_model(pairs, valid=validation, recipe=recipe, out=folder, links=links, reporter=reporter(stream))
     return folder
 
 

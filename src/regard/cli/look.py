@@ -42,7 +42,7 @@ def look(
         from regard.decoding.looking import look as look_at
         from regard.training.run import load
 
-        texts = [utf8(argument, "TEXT") for argument in text or []]
+        texts = [utf8(argument, "TEXT").strip() for argument in text or []]
         texts = [line for line in texts or read_lines(sys.stdin.buffer, name="stdin") if line]
         if not texts:
             raise InputError("nothing to look at: give a text.")
@@ -51,7 +51,7 @@ def look(
                 "--target is one output for one text, neither of them empty; --nbest does not go with it."
             )
         model = load(run)
-        wanted = None if target is None else utf8(target, "--target")
+        wanted = None if target is None else utf8(target, "--target").strip()
         view = look_at(model, texts, target=wanted, nbest=nbest)
         saved = None if save is None else view.save(save)
         if as_json:
@@ -74,6 +74,6 @@ def look(
 def utf8(argument: str, name: str) -> str:
     """An argument as its bytes spell it in UTF-8, whatever the locale; InputError where they do not."""
     try:
-        return os.fsencode(argument).decode().strip()
+        return os.fsencode(argument).decode()
     except UnicodeError:
         raise InputError(f"{name} is not UTF-8 text: {argument!r}.") from None

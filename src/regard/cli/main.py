@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import regard
-from regard.cli import demo, evaluate, fit, look, predict, verify
+from regard.cli import demo, evaluate, export, fit, look, predict, verify
 
 app = typer.Typer(
     name="regard",
@@ -41,6 +41,7 @@ app.command("fit")(fit.fit)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("look")(look.look)
+app.command("export")(export.export)
 app.command("verify")(verify.verify)
 
 

@@ -22,8 +22,10 @@ Json = Annotated[
 
 
 @contextmanager
-def verb(as_json: bool = False) -> Iterator[TextIO]:
+def verb(as_json: bool = False, *, lines: bool = False) -> Iterator[TextIO]:
     """Run the work of a verb, and turn what goes wrong into a sentence and an exit status.
+
+    Where JSON is printed an object a line (`lines`), an error is a line too.
 
     Gives the stream that progress and messages belong to: stderr where stdout is kept for JSON, else stdout.
     """
@@ -31,18 +33,19 @@ def verb(as_json: bool = False) -> Iterator[TextIO]:
         yield sys.stderr if as_json else sys.stdout
         sys.stdout.flush()
     except Interrupted as error:
-        _end(str(error), as_json, 130)
+        _end(str(error), as_json, 130, lines)
     except InputError as error:
-        _end(str(error), as_json, 2)
+        _end(str(error), as_json, 2, lines)
     except BrokenPipeError:
         _silence()  # whoever read our output has had enough
         raise typer.Exit(0) from None
     except ModuleNotFoundError as error:
-        _end(f"the package {error.name} is missing. Install it with: pip install 'regard[all]'", as_json, 1)
+        missing = f"the package {error.name} is missing. Install it with: pip install 'regard[all]'"
+        _end(missing, as_json, 1, lines)
     except (RegardError, OSError, MemoryError) as error:
-        _end(_sentence(error), as_json, 1)
+        _end(_sentence(error), as_json, 1, lines)
     except KeyboardInterrupt:
-        _end("interrupted.", as_json, 130)
+        _end("interrupted.", as_json, 130, lines)
 
 
 def _sentence(error: BaseException) -> str:
@@ -52,12 +55,12 @@ def _sentence(error: BaseException) -> str:
     return str(error) or f"{type(error).__name__}."
 
 
-def _end(text: str, as_json: bool, status: int) -> NoReturn:
+def _end(text: str, as_json: bool, status: int, lines: bool = False) -> NoReturn:
     text = one_line(text)
     print(f"regard: {text}", file=sys.stderr)
     try:
         if as_json:
-            print_json({"error": text})
+            print_json({"error": text}, lines=lines)
         sys.stdout.flush()
     except OSError:
         _silence()  # stdout itself is what failed
@@ -75,9 +78,10 @@ def one_line(text: str) -> str:
     return re.sub(r"\s*[\r\n]\s*", " ", text).strip()
 
 
-def print_json(value: dict[str, Any]) -> None:
-    """The one object that a verb prints with ``--json``."""
-    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=str), flush=True)
+def print_json(value: dict[str, Any], *, lines: bool = False) -> None:
+    """The one object that a verb prints with ``--json``, or one of many, each on a line."""
+    indent = None if lines else 2
+    print(json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=str), flush=True)
 
 
 def require_file(path: Path | None, option: str) -> None:

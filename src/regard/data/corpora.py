@@ -13,6 +13,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +27,14 @@ __all__ = [
     "MOST_BYTES_A_LINE",
     "Corpus",
     "Pair",
+    "add_to_digest",
     "format_of",
     "from_pairs",
     "read_lines",
     "read_pairs",
     "same_format",
     "split",
+    "stream_pairs",
 ]
 
 FORMATS = ("tsv", "csv", "jsonl", "plain", "po", "mo", "tmx")
@@ -85,10 +88,15 @@ class Corpus:
         """
         total = hashlib.sha256()
         for pair in self.pairs:
-            for text in (pair.source, pair.target):
-                raw = text.encode()
-                total.update(b"%d:%b" % (len(raw), raw))
+            add_to_digest(total, pair)
         return total.hexdigest()
+
+
+def add_to_digest(total: hashlib._Hash, pair: Pair) -> None:
+    """One more pair of a corpus whose digest is being made, see `Corpus.digest`."""
+    for text in (pair.source, pair.target):
+        raw = text.encode()
+        total.update(b"%d:%b" % (len(raw), raw))
 
 
 def read_pairs(
@@ -118,18 +126,30 @@ def read_pairs(
     Raises:
         CorpusError: the file is missing, unreadable, malformed, without pairs, or of an unknown format.
     """
-    name = os.fspath(path)
-    columns = (source_column, target_column)
-    if target_path is not None:
-        target_name = os.fspath(target_path)
-        _refuse_columns(name, "plain", columns)
-        with opened(path) as source, opened(target_path) as target:
-            return _gather(
-                tables.plain(source, name, target, target_name), f"{name} + {target_name}", "plain", name
-            )
-    with opened(path) as stream:
-        kind = format_of(path)
-        return _gather(_rows(kind, stream, name, columns), name, kind, name)
+    with _opened_rows(path, target_path, source_column, target_column) as (rows, name, kind, file):
+        return _gather(rows, name, kind, file)
+
+
+def stream_pairs(
+    path: FilePath,
+    target_path: FilePath | None = None,
+    *,
+    source_column: Column = None,
+    target_column: Column = None,
+) -> Iterator[Pair | None]:
+    """Read the pairs of a file, or of two plain files, one after the other, so that none is kept.
+
+    Args:
+        path, target_path, source_column, target_column: as for `read_pairs`.
+
+    Yields:
+        The pairs that `read_pairs` reads; None in place of one that has an empty side.
+
+    Raises:
+        CorpusError: as `read_pairs`, where the fault is met; a file without pairs is none.
+    """
+    with _opened_rows(path, target_path, source_column, target_column) as (rows, _, _, file):
+        yield from _checked(rows, file)
 
 
 def read_lines(source: FilePath | Readable, *, name: str | None = None) -> list[str]:
@@ -252,6 +272,25 @@ def format_of(path: FilePath) -> str:
     raise error_at(name, 0, message)
 
 
+@contextmanager
+def _opened_rows(
+    path: FilePath, target_path: FilePath | None, source_column: Column, target_column: Column
+) -> Iterator[tuple[Iterator[Row], str, str, str]]:
+    """The rows, what to call the corpus, its format, and the file that errors name."""
+    name = os.fspath(path)
+    columns = (source_column, target_column)
+    if target_path is None:
+        with opened(path) as stream:
+            kind = format_of(path)
+            yield _rows(kind, stream, name, columns), name, kind, name
+        return
+    target_name = os.fspath(target_path)
+    _refuse_columns(name, "plain", columns)
+    with opened(path) as source, opened(target_path) as target:
+        rows = tables.plain(source, name, target, target_name)
+        yield rows, f"{name} + {target_name}", "plain", name
+
+
 def _rows(kind: str, stream: Readable, name: str, columns: tuple[Column, Column]) -> Iterator[Row]:
     if kind in ("po", "mo"):
         from regard.data import catalogs  # only here are its patterns needed
@@ -280,15 +319,20 @@ def _refuse_columns(name: str, kind: str, columns: tuple[Column, Column]) -> Non
 
 def _gather(rows: Iterable[Row], name: str, kind: str, file: str) -> Corpus:
     """Strip, check and count the pairs of one corpus; ``file`` is what errors name."""
-    pairs: list[Pair] = []
-    empty = 0
-    for line, source, target in rows:
-        source, target = source.strip(), target.strip()
-        if source and target:
-            pairs.append(Pair(checked_text(source, file, line), checked_text(target, file, line)))
-        else:
-            empty += 1
+    read = list(_checked(rows, file))
+    pairs = tuple(pair for pair in read if pair is not None)
+    empty = len(read) - len(pairs)
     if not pairs:
         found = f"each of its {empty:,} pairs has an empty side" if empty else "it holds no texts"
         raise error_at(name, 0, f"no pairs to read: {found}. At least one source with its target is needed.")
-    return Corpus(tuple(pairs), name, kind, empty)
+    return Corpus(pairs, name, kind, empty)
+
+
+def _checked(rows: Iterable[Row], file: str) -> Iterator[Pair | None]:
+    """The pairs of rows, stripped and checked; None where a side is empty."""
+    for line, source, target in rows:
+        source, target = source.strip(), target.strip()
+        if source and target:
+            yield Pair(checked_text(source, file, line), checked_text(target, file, line))
+        else:
+            yield None

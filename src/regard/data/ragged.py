@@ -22,7 +22,7 @@ class Ragged:
     offsets: np.ndarray
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]], dtype: type = np.int32) -> Ragged:
+    def of(cls, rows: Ragged | Sequence[Sequence[int]], dtype: type = np.int32) -> Ragged:
         """The same rows; what is ragged already is taken as it is."""
         if isinstance(rows, Ragged):
             return rows

@@ -161,8 +161,16 @@ class Tokenizer:
         first[ids.offsets[:-1][ids.lengths > 0]] = True
         return CutTexts(Ragged(_all_known(ids.values), ids.offsets), first)
 
-    def recut(self, texts: CutTexts, dropout: float, random: np.random.Generator) -> Ragged:
+    def recut(
+        self, texts: CutTexts, dropout: float, random: np.random.Generator, longest: int | None = None
+    ) -> Ragged:
         """Token ids of the same texts, each merge left out with the probability `dropout`.
+
+        Args:
+            texts: as `cut` gives them.
+            dropout: from 0 to 1.
+            random: what draws.
+            longest: a text that would have more tokens than this stays as it is.
 
         Raises:
             RecipeError: dropout is not a probability, or the tokens are not subwords.
@@ -174,7 +182,14 @@ class Tokenizer:
         if not 0 <= dropout <= 1:
             raise RecipeError(f"BPE-dropout is a probability from 0 to 1; got {dropout}.")
         ids = self._merges.cut(texts, dropout, random)
-        return Ragged(_all_known(ids.values), ids.offsets)
+        ids = Ragged(_all_known(ids.values), ids.offsets)
+        if longest is None or not len(ids) or ids.lengths.max() <= longest:
+            return ids
+        both = Ragged.with_lengths(
+            np.concatenate([ids.values, texts.ids.values]), np.concatenate([ids.lengths, texts.ids.lengths])
+        )
+        rows = np.arange(len(ids))
+        return both.take(np.where(ids.lengths > longest, len(ids) + rows, rows))
 
     @cached_property
     def _merges(self) -> Merges:

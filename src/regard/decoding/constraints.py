@@ -69,11 +69,11 @@ class MinimumLength:
 
 
 class WholeWord:
-    """Where a given beginning ends with a space, what comes next begins a word.
+    """Where a given beginning ends with a space, what comes next begins with it.
 
     Args:
         lengths: (B,), the tokens of each sentence's beginning; −1 where the rule says nothing.
-        begin: (V,), which tokens begin a word.
+        begin: (V,), which tokens begin with a space.
     """
 
     def __init__(self, lengths: Tensor, begin: Tensor) -> None:

@@ -66,10 +66,23 @@ class Ensemble(nn.Module):
         found = tuple(network(source, lengths, given) for network in self._members())
         return found, torch.stack([weights.float() for _, weights in found]).mean(0)
 
-    def log_probabilities(self, features: tuple[tuple[Tensor, Tensor], ...], weights: Tensor) -> Tensor:
-        """log p of each word (B, T, V), from what `forward` gives."""
+    def log_probabilities(
+        self, features: tuple[tuple[Tensor, Tensor], ...], weights: Tensor, source: Tensor | None = None
+    ) -> Tensor:
+        """log p of each word (B, T, V), from what `forward` gives, and, if they copy, what they read."""
         parts = zip(self._members(), features, strict=True)
-        return mean_of_probabilities([network.log_probabilities(*found) for network, found in parts])
+        read = () if source is None else (source,)
+        return mean_of_probabilities([network.log_probabilities(*found, *read) for network, found in parts])
+
+    @property
+    def copies(self) -> bool:
+        """Whether all of them may copy words from the source."""
+        return all(getattr(network, "copies", False) for network in self._members())
+
+    def copy_shares(self, source: Tensor, lengths: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
+        """The mean share of copying in the probability of each wanted word, from 0 to 1, (B, T)."""
+        shares = [network.copy_shares(source, lengths, given, wanted) for network in self._members()]
+        return torch.stack(shares).mean(0)
 
     def _members(self) -> list[Any]:
         return list(self.networks)

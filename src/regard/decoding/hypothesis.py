@@ -17,12 +17,14 @@ class Hypothesis:
         log_probability: of the tokens and the end, in nats, also where the end comes by the limit.
         score: what hypotheses are ranked by; for beam search divided by the length penalty.
         weights: (len(tokens), S), the attention of the steps that emitted them.
+        copied: (len(tokens),), which of them were copied from the source; None of a model that never copies.
     """
 
     tokens: list[int]
     log_probability: float
     score: float
     weights: np.ndarray
+    copied: np.ndarray | None = None
 
 
 def require_numbers(scores: Tensor) -> None:

@@ -73,12 +73,10 @@ class RequiredPhrases:
                         break
 
     def _may_start(self, said: Sequence[int], start: int) -> bool:
-        if start == 0:
-            return True
-        return bool(self.spelling.begins(torch.tensor(said[start - 1]), torch.tensor(said[start])))
+        return start == 0 or bool(self.begins(torch.tensor(said[start - 1]), torch.tensor(said[start])))
 
     def begins(self, before: Tensor, words: Tensor) -> Tensor:
-        """Whether words begin a word after others, −1 being none, and whether a space stands between."""
+        """Whether words begin a word after others, −1 being none, or behind a space."""
         spaced = self.spelling.blank[before.clamp(min=0)]
         return (before < 0) | spaced | self.spelling.begins(before.clamp(min=0), words)
 
@@ -109,12 +107,12 @@ class RequiredPhrases:
         lengths = self.lengths[remembered.sentences]
         unmet = remembered.positions < lengths
         log_probabilities[unmet.any(dim=1), END] = NEVER
-        needed = self._needed(remembered.positions, lengths)
-        for row in ((place.left <= needed + 1) & unmet.any(dim=1)).nonzero()[:, 0].tolist():
+        anew = torch.where(remembered.positions <= lengths, lengths + 1, 0).sum(dim=1)
+        for row in ((anew > 0) & (place.left <= anew + 2)).nonzero()[:, 0].tolist():
             log_probabilities[row] = log_probabilities[row].masked_fill(~self._useful(remembered, row), NEVER)
 
     def _needed(self, positions: Tensor, lengths: Tensor) -> Tensor:
-        """(N,), how many tokens the missing phrases take at most, with a space between each two."""
+        """(N,), how many tokens the missing phrases take, with a space between each two."""
         missing = torch.where(positions < lengths, lengths + 1, 0).sum(dim=1)
         waiting = torch.where(positions == lengths, 1, 0) * (lengths > 0)
         started = torch.where(positions < lengths, positions, 0).amax(dim=1)
@@ -128,7 +126,8 @@ class RequiredPhrases:
         positions = remembered.positions[row].expand(len(words), -1)
         after = self.moved(sentences, positions, remembered.last[row].expand(len(words)), words)
         useful = self._needed(after, lengths) < self._needed(positions, lengths)
-        return useful if useful.any() else self.spelling.opens
+        useful[END] = True  # unless something is missing, which `apply` has seen
+        return useful if useful.sum() > 1 else useful | self.spelling.opens
 
     def choose(self, totals: Tensor, rules: Rules, remembered: tuple, place: Place) -> Continued:
         """Share the k places of each sentence among those that have said more and less of what is required.

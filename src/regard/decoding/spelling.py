@@ -14,7 +14,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from regard.data.tokenization import END, PAD, SPACE, START, Tokenizer, is_blank, is_mark, stands_alone
+from regard.data.tokenization import (
+    END,
+    PAD,
+    SPACE,
+    START,
+    UNKNOWN,
+    Tokenizer,
+    is_blank,
+    is_mark,
+    stands_alone,
+)
 
 
 class Spelling:
@@ -26,6 +36,7 @@ class Spelling:
     Attributes:
         texts: what each token spells, without the space before it.
         opens: (V,), whether a token begins a word whatever stands before it.
+        spaced: (V,), whether it begins with a space.
         closes: (V,), whether nothing goes on with its word, but a combining mark.
         final: (V,), whether a word that it is the end of cannot be gone on with.
         blank: (V,), whether it is nothing but a space.
@@ -73,12 +84,17 @@ class Spelling:
     def phrase(self, text: str) -> tuple[list[int], tuple[str, ...]]:
         """The ids of a phrase's tokens, as they stand within a text, and its words."""
         (encoded,) = self.tokenizer.encode([text.strip()])
-        ids, tokens = encoded.ids, encoded.tokens
+        known = [(i, t) for i, t in zip(encoded.ids, encoded.tokens, strict=True) if not self._lost(i, t)]
+        ids, tokens = [i for i, _ in known], [t for _, t in known]
         if len(ids) > 1 and is_blank(
             self._marked(tokens[0])
         ):  # of punctuation, which needs no space before it
             ids, tokens = ids[1:], tokens[1:]
         return ids, self.units(tokens)
+
+    def _lost(self, token: int, spelt: str) -> bool:
+        """Whether a token is a space that a vocabulary of words does not know."""
+        return token == UNKNOWN and is_blank(self._marked(spelt))
 
     @cached_property
     def spelt_by(self) -> Mapping[str, list[int]]:

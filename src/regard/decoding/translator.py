@@ -15,6 +15,7 @@ from regard.data.batches import rectangle
 from regard.data.tokenization import START, UNKNOWN, Encoded, Tokenizer
 from regard.decoding.beam import beam_search, length_penalty
 from regard.decoding.constraints import NEVER
+from regard.decoding.copying import mark_copied, whole_words
 from regard.decoding.ensemble import Ensemble
 from regard.decoding.greedy import greedy
 from regard.decoding.hypothesis import Hypothesis
@@ -208,6 +209,7 @@ class Model:
         done = 0
         for chosen in _batches([len(e.ids) for e in encoded], rows=task.rows):
             found = self._search([encoded[i] for i in chosen], chosen, task)
+            found = mark_copied(self.network, [encoded[i].ids for i in chosen], found)
             for i, hypotheses in zip(chosen, found, strict=True):
                 if not hypotheses:
                     raise InputError(
@@ -367,14 +369,14 @@ class Model:
     def _spelt(
         self, source: Encoded, hypothesis: Hypothesis, number: int, task: _Task
     ) -> tuple[list[str], set[int]]:
-        """The tokens of an output, unknown ones copied from where they looked, and which ones were.
+        """The tokens of an output, unknown ones copied from where they looked, and which are of copied words.
 
         Those that the output was told to begin with are spelt as they were given, and nothing is copied that
         must not be said.
 
         A word that the model cannot say is most likely one that it cannot read: where the source has unknown
         words, the one looked at most is copied, else whichever word is. A step that looked nowhere copies
-        nothing.
+        nothing. Of a model that copies by itself a word is a copied one where all of its tokens are.
         """
         beginning = task.wishes.beginnings[number]
         given = [] if beginning is None else beginning.tokens
@@ -387,7 +389,9 @@ class Model:
         for i in copied:
             spelt[i] = source.tokens[max(candidates, key=hypothesis.weights[i].__getitem__)]
         if copied and not task.wishes.allow(number, spelt):
-            return tokens, set()
+            spelt, copied = tokens, set()
+        if hypothesis.copied is not None:
+            copied |= whole_words(hypothesis.copied, self.tokenizer.words(spelt)) - {*range(len(given))}
         return spelt, copied
 
     def _record(

@@ -75,7 +75,7 @@ class Wishes:
             rules.append(MinimumLength(self.min_length))
         if any(self.whole[i] for i in numbers):
             lengths = [len(b.ids) if (b := self.beginnings[i]) and self.whole[i] else -1 for i in numbers]
-            rules.append(WholeWord(torch.tensor(lengths), self.spelling.opens))
+            rules.append(WholeWord(torch.tensor(lengths), self.spelling.spaced))
         if any(self.forbidden[i] for i in numbers):
             words = [[phrase.words for phrase in self.forbidden[i]] for i in numbers]
             rules.append(ForbiddenPhrases(self.spelling, words, ahead=ahead))

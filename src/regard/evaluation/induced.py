@@ -151,7 +151,7 @@ class Direction:
     def __init__(self, given: Sequence[Words], generated: Sequence[Words]) -> None:
         self.given_words = _numbered(given)
         self.generated_words = _numbered(generated)
-        rectangles = list(self._rectangles(given, generated, learning=True))
+        rectangles = list(self._rectangles(given, generated))
         self.keys = np.unique(np.concatenate([np.zeros(0, np.int64), *(part.pairs for part in rectangles)]))
         self.rectangles = [
             Rectangle(part.rows, np.searchsorted(self.keys, part.pairs), part.cells, part.real)
@@ -176,7 +176,7 @@ class Direction:
     def links(self, given: Sequence[Words], generated: Sequence[Words]) -> list[frozenset[Link]]:
         """For each pair of texts links (generated word, given word): each word's likeliest generator."""
         links: list[frozenset[Link]] = [frozenset()] * len(given)
-        for part in self._rectangles(given, generated, learning=False):
+        for part in self._rectangles(given, generated) if len(self.keys) else ():
             at = np.minimum(np.searchsorted(self.keys, part.pairs), len(self.keys) - 1)
             found = self.keys[at] == part.pairs
             translations = np.where(found, self.table[at], UNSEEN).astype(np.float32)
@@ -188,7 +188,7 @@ class Direction:
 
     def _improve(self, prior: float) -> None:
         """One round of expectation and maximisation."""
-        counts, jumps = np.zeros(len(self.keys)), np.zeros(len(self.jumps))
+        counts, jumps = np.zeros(len(self.keys)), np.zeros((2, len(self.jumps)))
         for part in self.rectangles:
             translations = self.table[part.pairs].astype(np.float32)
             posteriors, jumped = self._posteriors(translations[part.cells], part.real)
@@ -199,7 +199,7 @@ class Direction:
             jumps += jumped
         self._maximise(counts, prior)
         if self.markov:
-            self.jumps = jumps / jumps.sum() + 1e-6
+            self.jumps = (jumps[0] + 1e-6) / (jumps[1] + 1e-6)
 
     def _maximise(self, counts: np.ndarray, prior: float) -> None:
         totals = np.bincount(self.owner, counts)
@@ -211,15 +211,13 @@ class Direction:
             self.table = counts / np.maximum(totals, 1e-30)[self.owner]
 
     def _posteriors(self, translations: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Who generated each word, (B, J, 1 + I) with nobody first, and how often was jumped how far."""
+        """Who generated each word, (B, J, 1 + I) with nobody first, and what is counted of jumps."""
         if self.markov:
             return _markov_posteriors(translations, real, self.jumps)
         total = translations.sum(axis=2, keepdims=True)
-        return translations / np.maximum(total, 1e-30), np.zeros(len(self.jumps))
+        return translations / np.maximum(total, 1e-30), np.zeros((2, len(self.jumps)))
 
-    def _rectangles(
-        self, given: Sequence[Words], generated: Sequence[Words], *, learning: bool
-    ) -> Iterator[Rectangle]:
+    def _rectangles(self, given: Sequence[Words], generated: Sequence[Words]) -> Iterator[Rectangle]:
         """The pairs as rectangles whose `pairs` are keys: given word · (words + 1) + generated word."""
         lengths = np.array([[len(one), len(other)] for one, other in zip(given, generated, strict=True)])
         base = len(self.generated_words) + 1
@@ -279,13 +277,14 @@ def _markov_posteriors(
         jumps: (2 · FARTHEST + 1,), how likely each distance is, before rows are normalised.
 
     Returns:
-        posteriors (B, J, 1 + I), and the expected number of jumps of each distance.
+        posteriors (B, J, 1 + I), and (2, jumps): the expected number of jumps of each distance, and how many
+        there would be for a weight of 1.
     """
     size, height, states = translations.shape
     translations = np.where(real[:, :, None], np.maximum(translations, 1e-30), np.float32(1))
     distance = np.clip(np.arange(1, states) - np.arange(states)[:, None], -FARTHEST, FARTHEST) + FARTHEST
-    moves = jumps[distance]
-    moves = (moves / moves.sum(axis=1, keepdims=True)).astype(np.float32)
+    total = jumps[distance].sum(axis=1, keepdims=True)
+    moves = (jumps[distance] / total).astype(np.float32)
     somebody, nobody = (1 - NOBODY) * translations[:, :, 1:], NOBODY * translations[:, :, :1]
     before = np.zeros((height + 1, size, states), np.float32)
     before[0, :, 0] = 1
@@ -308,7 +307,9 @@ def _markov_posteriors(
         behind = wished[j] @ moves.T + nobody[:, j] * behind / scale[j]
     wished *= real.T[:, :, None]
     expected = moves * np.tensordot(before[:-1], wished, axes=((0, 1), (0, 1)))
-    return posteriors, np.bincount(distance.ravel(), expected.ravel(), minlength=len(jumps))
+    chances = np.broadcast_to(expected.sum(axis=1, keepdims=True) / total, distance.shape)
+    bins = [np.bincount(distance.ravel(), x.ravel(), minlength=len(jumps)) for x in (expected, chances)]
+    return posteriors, np.stack(bins)
 
 
 def _digamma(x: np.ndarray) -> np.ndarray:

@@ -9,10 +9,13 @@ Source: Klein et al. 2020, section 4, 10.18653/v1/2020.ngt-1.25.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -20,13 +23,16 @@ import torch
 from torch import Tensor
 
 from regard.core.positions import sinusoidal
-from regard.data.tokenization import END, SPECIAL_TOKENS, START, UNKNOWN, Tokenizer
-from regard.decoding.translator import Model
-from regard.errors import InputError
+from regard.data.tokenization import END, PAD, SPECIAL_TOKENS, START, UNKNOWN, Encoded, Tokenizer
+from regard.decoding.beam import length_penalty as penalty
+from regard.decoding.hypothesis import Hypothesis
+from regard.decoding.translator import Model, Prediction, Search
+from regard.errors import InputError, RunError
 from regard.export.folders import new_folder, write_json
 from regard.export.huggingface import longest
 from regard.export.limits import require
 from regard.models.transformer_config import TransformerConfig
+from regard.record import AttentionRecord
 
 if TYPE_CHECKING:
     from ctranslate2.specs import TransformerSpec
@@ -37,10 +43,12 @@ HOLDS: Mapping[str, tuple[Any, ...]] = {
     "positions": ("sinusoidal", "learned", "rotary", "relative"),
     "score": ("scaled_dot", "dot"),
     "normalizer": ("softmax",),
-    "window": (0,),
+    "encoder_window": (0,),
     "copy": (False,),
 }
 INSTEAD = "Export it to onnx, which holds everything."
+OPTIONS = ("beam", "nbest", "length_penalty", "min_length", "progress", "first")
+"""What the engine can be asked for."""
 
 
 def write(model: Model, folder: str | Path, quantization: Quantization | None = None) -> None:
@@ -66,7 +74,13 @@ def write(model: Model, folder: str | Path, quantization: Quantization | None = 
         made.optimize(quantization)
         made.save(str(temporary))
         model.tokenizer.save(temporary / "tokenizer.json")
-        write_json(temporary / "regard.json", {"name": model.name, "search": asdict(model.search)})
+        limited = model.network.config.positions in ("sinusoidal", "learned")
+        about = {
+            "name": model.name,
+            "search": asdict(model.search),
+            "positions": _positions(model) if limited else None,
+        }
+        write_json(temporary / "regard.json", about)
 
 
 def specification(model: Model) -> TransformerSpec:
@@ -92,21 +106,22 @@ def specification(model: Model) -> TransformerSpec:
         "rotary_interleave": True,
         "num_heads_kv": config.key_heads if config.key_heads not in (0, config.heads) else None,
     }
-    encoder = TransformerEncoderSpec(config.encoder_layers, config.heads, **options)
-    decoder = TransformerDecoderSpec(
+    encoder: Any = TransformerEncoderSpec(config.encoder_layers, config.heads, **options)
+    decoder: Any = TransformerDecoderSpec(
         config.decoder_layers,
         config.heads,
         alignment_layer=config.shown_layer,
         alignment_heads=config.heads,
         **options,
     )
-    made = TransformerSpec(encoder, decoder)
+    made: Any = TransformerSpec(encoder, decoder)
     for side, part, embedding in (("encoder", encoder, "source"), ("decoder", decoder, "target")):
         held = part.embeddings[0] if side == "encoder" else part.embeddings
         held.weight = weights[f"{embedding}_embedding.weight"]
         part.scale_embeddings = True
         if config.positions in ("sinusoidal", "learned"):
-            part.position_encodings.encodings = _positions(model, weights.get(f"{embedding}_positions.table"))
+            table = weights.get(f"{embedding}_positions.table")
+            part.position_encodings.encodings = _waves(model) if table is None else table
         elif hasattr(part, "position_encodings"):  # rotary needs none beside
             del part.position_encodings
         if config.norm == "pre":
@@ -123,15 +138,156 @@ def specification(model: Model) -> TransformerSpec:
     return made
 
 
+class Engine(Model):
+    """A model that CTranslate2 runs: it predicts as `Model` does, and knows less of how to search.
+
+    Args:
+        folder: what `write` wrote.
+        threads: how many processors work; 0 for all.
+
+    Raises:
+        RunError: not such a folder, or CTranslate2 cannot read it.
+    """
+
+    def __init__(self, folder: str | Path, *, threads: int = 0) -> None:
+        folder = Path(folder)
+        about = _about(folder)
+        tokenizer = Tokenizer.load(folder / "tokenizer.json")
+        known = SimpleNamespace(config=_Limits("learned" if about["positions"] else "", about["positions"]))
+        super().__init__(known, tokenizer, search=Search(**about["search"]), name=about["name"])
+        self.translator = _translator(folder, threads)
+        self.names = vocabulary(tokenizer)
+        self.numbers = {name: number for number, name in enumerate(self.names)}
+
+    @classmethod
+    def of(cls, model: Model, *, quantization: Quantization | None = None, threads: int = 0) -> Engine:
+        """The engine for a model in memory, by way of a folder that is removed again."""
+        with tempfile.TemporaryDirectory() as place:
+            write(model, Path(place) / "model", quantization)
+            return cls(Path(place) / "model", threads=threads)
+
+    def __repr__(self) -> str:
+        return f"<regard Engine {self.name!r}: CTranslate2, {len(self.tokenizer):,} tokens>"
+
+    def predict(self, texts: Sequence[str], **options: Any) -> list[Prediction]:
+        """Say what the model says of each text, as `Model.predict`.
+
+        Args:
+            texts: inputs, in any order and of any length.
+            options: beam, nbest, length_penalty, min_length, progress: as for `Model.predict`. What it takes
+                besides is refused.
+
+        Raises:
+            InputError: as `Model.predict`; and an option that this engine does not have.
+        """
+        others = sorted(name for name, value in options.items() if value and name not in OPTIONS)
+        if others or self.search.block_ngrams:
+            named = ", ".join(others or ["block_ngrams"])
+            raise InputError(
+                f"predict(): the engine ctranslate2 has no {named}. Leave it out, or use regard's own engine."
+            )
+        return super().predict(texts, **options)
+
+    def align(
+        self, sources: Sequence[str], targets: Sequence[str], *, at_spaces_only: bool = False
+    ) -> list[AttentionRecord]:
+        """Refused: CTranslate2 tells where it looks only while it says its own.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "align(): the engine ctranslate2 cannot be made to say a target. Load the run itself."
+        )
+
+    def _search(
+        self, sentences: Sequence[Encoded], numbers: Sequence[int], task: Any
+    ) -> list[list[Hypothesis]]:
+        """The hypotheses of some texts, the best first, ranked as regard ranks them."""
+        search: Search = task.search
+        limits = [self._limit(len(s.ids), i, task) for s, i in zip(sentences, numbers, strict=True)]
+        found = self.translator.translate_batch(
+            [[self.names[i] for i in sentence.ids] for sentence in sentences],
+            beam_size=search.beam,
+            num_hypotheses=search.beam,
+            length_penalty=search.length_penalty,
+            max_input_length=0,
+            max_decoding_length=max(limits),
+            min_decoding_length=search.min_length,
+            suppress_sequences=[[SPECIAL_TOKENS[PAD]], [SPECIAL_TOKENS[START]]],
+            return_scores=True,
+            return_attention=True,
+        )
+        return [self._ranked(result, search, task.nbest) for result in found]
+
+    def _ranked(self, result: Any, search: Search, nbest: int) -> list[Hypothesis]:
+        """The best for a text by regard's length penalty; its own divides by length to the power α."""
+        alpha = search.length_penalty
+        found = []
+        for place, (said, score) in enumerate(zip(result.hypotheses, result.scores, strict=True)):
+            log_probability = score * (len(said) + 1) ** alpha
+            found.append((log_probability / penalty(len(said) + 1, alpha), log_probability, place))
+        return [
+            Hypothesis(
+                [self.numbers[token] for token in result.hypotheses[place]],
+                log_probability,
+                score,
+                self._looked(result, place),
+            )
+            for score, log_probability, place in sorted(found, key=lambda entry: -entry[0])[:nbest]
+        ]
+
+    def _looked(self, result: Any, place: int) -> np.ndarray:
+        """The weights (T, S) of a hypothesis, without those of its end."""
+        rows = result.attention[place][: len(result.hypotheses[place])]
+        return np.array(rows, dtype=np.float32).reshape(len(rows), -1)
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """What `Model` asks a network's settings for: how many positions it knows."""
+
+    positions: str
+    longest: int | None
+
+
+def _translator(folder: Path, threads: int) -> Any:
+    import ctranslate2
+
+    try:
+        return ctranslate2.Translator(
+            str(folder), device="cpu", inter_threads=1, intra_threads=threads or os.cpu_count() or 1
+        )
+    except (RuntimeError, ValueError) as error:
+        raise RunError(f"{folder}: CTranslate2 cannot read it: {error}") from None
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    path = folder / "regard.json"
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return {name: about[name] for name in ("name", "search", "positions")}
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(
+            f"{path}: cannot be read ({error}). Write the folder with: regard export RUN --to ctranslate2 "
+            f"--out FOLDER"
+        ) from None
+
+
 def vocabulary(tokenizer: Tokenizer) -> list[str]:
     """How CTranslate2 spells the tokens."""
     return [*SPECIAL_TOKENS, *tokenizer.tokens[len(SPECIAL_TOKENS) :]]
 
 
-def _positions(model: Model, table: Tensor | None) -> Tensor:
-    if table is not None:
-        return table
-    return sinusoidal(longest(model), model.network.config.width, interleaved=False, like=torch.zeros(0))
+def _positions(model: Model) -> int:
+    """How many positions the written model knows."""
+    config = model.network.config
+    return config.longest if config.positions == "learned" else longest(model)
+
+
+def _waves(model: Model) -> Tensor:
+    width = model.network.config.width
+    return sinusoidal(_positions(model), width, interleaved=False, like=torch.zeros(0))
 
 
 def _layer(layer: Any, weights: Mapping[str, Tensor], name: str, config: TransformerConfig) -> None:
@@ -141,7 +297,9 @@ def _layer(layer: Any, weights: Mapping[str, Tensor], name: str, config: Transfo
             table = weights[f"{name}.attention.positions.{kind}"]
             setattr(layer.self_attention, f"relative_position_{kind}", table)
     if hasattr(layer, "attention"):
-        _attention(layer.attention, weights, f"{name}.cross_attention", (("query",), ("keys", "values")), config)
+        _attention(
+            layer.attention, weights, f"{name}.cross_attention", (("query",), ("keys", "values")), config
+        )
     _linear(layer.ffn.linear_1, weights, f"{name}.feed_forward.outer")
     if config.activation == "swiglu":
         _linear(layer.ffn.linear_0, weights, f"{name}.feed_forward.gate")

@@ -80,8 +80,10 @@ class ForeignTokenizer(Tokenizer):
         """Cut texts into tokens, the end behind them, without start."""
         return [self._cut(text) for text in texts]
 
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens' ids alone."""
+    def ids(
+        self, texts: Sequence[str], *, dropout: float = 0.0, seed: int | Sequence[int] = 0
+    ) -> list[list[int]]:
+        """The tokens' ids alone; it cuts in one way, whatever the dropout."""
         return [encoded.ids for encoded in self.encode(texts)]
 
     def _cut(self, text: str) -> Encoded:
@@ -129,7 +131,9 @@ class NoTokenizer(Tokenizer):
         """Refused; RunError."""
         raise self._missing()
 
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+    def ids(
+        self, texts: Sequence[str], *, dropout: float = 0.0, seed: int | Sequence[int] = 0
+    ) -> list[list[int]]:
         """Refused; RunError."""
         raise self._missing()
 

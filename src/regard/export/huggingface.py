@@ -41,7 +41,7 @@ HOLDS: Mapping[str, tuple[Any, ...]] = {
     "score": ("scaled_dot",),
     "normalizer": ("softmax",),
     "key_heads": ("as many as heads",),
-    "window": (0,),
+    "encoder_window": (0,),
     "copy": (False,),
 }
 INSTEAD = "Export it to ctranslate2, which holds more, or to onnx, which holds everything."
@@ -104,6 +104,11 @@ def read(folder: str | Path) -> Model:
         RunError: not such a folder, damaged, or a model of another kind.
     """
     folder = Path(folder)
+    if (folder / "model.bin").exists():
+        raise RunError(
+            f"{folder}: a model of CTranslate2, which has no way back. Predict with --engine ctranslate2, or "
+            f"regard.export.ctranslate2.Engine; or load the run that it was exported from."
+        )
     about = _json(folder / "config.json")
     try:
         config, asked = _read_config(folder, about), _asked(folder, about)

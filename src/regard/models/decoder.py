@@ -15,6 +15,7 @@ from regard.models.layers import Encoded, Forced, Layers, LayersPass, select_lay
 from regard.models.mechanisms import make_mechanism
 from regard.nn.coverage import coverage_loss
 from regard.nn.dropout import drop
+from regard.nn.guided import guided_loss
 from regard.nn.losses import blocked_cross_entropy, blocked_row_losses
 from regard.nn.pointer import Pointer, blocked_pointer_cross_entropy, looked_at, pointer_log_probabilities
 from regard.nn.precision import wide
@@ -111,7 +112,13 @@ class RecurrentDecoder(Layers):
         return word_gates[..., :-1], word_gates[..., -1]
 
     def loss(
-        self, encoded: Encoded, word_gates: Tensor, wanted: Tensor, output: nn.Linear, smoothing: float
+        self,
+        encoded: Encoded,
+        word_gates: Tensor,
+        wanted: Tensor,
+        output: nn.Linear,
+        smoothing: float,
+        wished: Tensor | None = None,
     ) -> Tensor:
         """What to make small, summed over all real words, in nats.
 
@@ -120,6 +127,8 @@ class RecurrentDecoder(Layers):
             wanted: (B, T), what each step is to say, padded behind.
             output: projects features to the vocabulary.
             smoothing: ε of `regard.nn.losses`.
+            wished: (B, T, S), where each step should look, see `regard.nn.guided`; heeded by attention whose
+                weights are shares, nothing drawn.
         """
         run = self.run(encoded, word_gates)
         if self.training and self.config.attention == "reinforce":
@@ -137,6 +146,8 @@ class RecurrentDecoder(Layers):
         if self.config.coverage_loss:
             repeated = coverage_loss(run.weights).masked_fill(wanted == PAD, 0.0)
             total = total + self.config.coverage_loss * repeated.sum()
+        if wished is not None:
+            total = total + guided_loss(run.weights, wished)
         return total
 
     def _reinforced(

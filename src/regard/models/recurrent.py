@@ -26,14 +26,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regard.errors import InputError
 from regard.models.config import MARGINALS, RecurrentConfig
 from regard.models.decoder import DecoderPass, DecoderState, RecurrentDecoder
 from regard.models.layers import Encoded, Forced
 from regard.models.marginal import MarginalDecoder, MarginalPass, MarginalState
 from regard.nn.dropout import drop, variational_mask
 from regard.nn.exact import NEVER, mixture
-from regard.nn.pointer import copy_share, looked_at, pointer_log_probabilities
+from regard.nn.pointer import copy_shares, said_or_copied, with_gates
 from regard.nn.precision import wide
 from regard.nn.recurrent import CELLS, BidirectionalLayer
 
@@ -128,9 +127,7 @@ class RecurrentTranslator(nn.Module):
         """
         encoded, word_gates = self.encode(source, lengths), self._word_gates(given)
         run = self._run(encoded, word_gates, given)
-        if run.gates is None:
-            return run.features, run.weights
-        return torch.cat([run.features.to(run.gates.dtype), run.gates[..., None]], dim=-1), run.weights
+        return with_gates(run.features, run.gates), run.weights
 
     def _run(self, encoded: Encoded, word_gates: Tensor, given: Tensor) -> Forced:
         if isinstance(self.decoder, MarginalDecoder):
@@ -138,7 +135,14 @@ class RecurrentTranslator(nn.Module):
         return self.decoder.run(encoded, word_gates)
 
     def loss(
-        self, source: Tensor, lengths: Tensor, given: Tensor, wanted: Tensor, *, smoothing: float = 0.0
+        self,
+        source: Tensor,
+        lengths: Tensor,
+        given: Tensor,
+        wanted: Tensor,
+        *,
+        smoothing: float = 0.0,
+        wished: Tensor | None = None,
     ) -> Tensor:
         """What training makes small, summed over all real words, in nats.
 
@@ -149,9 +153,13 @@ class RecurrentTranslator(nn.Module):
             source, lengths, given: as for `forward`.
             wanted: (B, T) tokens that each step is to say, padded behind.
             smoothing: the share of each wanted word that is spread over the whole vocabulary.
+            wished: (B, T, S), where each step should look, and how much that counts; see `regard.nn.guided`.
+                Attention that sums over keys heeds none.
         """
         encoded, word_gates = self.encode(source, lengths), self._word_gates(given)
-        return self.decoder.loss(encoded, word_gates, wanted, self.output, smoothing)
+        if isinstance(self.decoder, MarginalDecoder):
+            return self.decoder.loss(encoded, word_gates, wanted, self.output, smoothing)
+        return self.decoder.loss(encoded, word_gates, wanted, self.output, smoothing, wished)
 
     def logits(self, features: Tensor) -> Tensor:
         """features (…, E) to the logits of each token of the vocabulary (…, V)."""
@@ -160,10 +168,7 @@ class RecurrentTranslator(nn.Module):
     def log_probabilities(self, features: Tensor, weights: Tensor, source: Tensor | None = None) -> Tensor:
         """log p of each word (B, T, V), from what `forward` gives, and, if the model copies, what it read."""
         if self.copies:
-            source = _needed(source)[:, None].expand_as(weights)
-            logits, gates = self.logits(features[..., :-1]).flatten(0, 1), features[..., -1].flatten()
-            copied = pointer_log_probabilities(logits, gates, weights.flatten(0, 1), source.flatten(0, 1))
-            return copied.unflatten(0, weights.shape[:2])
+            return said_or_copied(self.logits, features, weights, source)
         said = torch.log_softmax(wide(self.logits(features)), dim=-1)
         if features.dim() == weights.dim():
             return said
@@ -182,9 +187,7 @@ class RecurrentTranslator(nn.Module):
             source, lengths, given, wanted: as for `loss`, of a model that copies.
         """
         features, weights = self(source, lengths, given)
-        said = torch.log_softmax(wide(self.logits(features[..., :-1])), dim=-1)
-        said = said.gather(-1, wanted[..., None])[..., 0]
-        return copy_share(said, features[..., -1], looked_at(weights, source, wanted))
+        return copy_shares(self.logits, features, weights, source, wanted)
 
     def start(self, encoded: Encoded) -> tuple[DecoderPass | MarginalPass, DecoderState | MarginalState]:
         """What `step` needs before the first word."""
@@ -202,12 +205,3 @@ class RecurrentTranslator(nn.Module):
             log-probabilities of the next word (R, V), weights (R, S), and the next state.
         """
         return steps.say(self._word_gates(words[:, None])[:, 0], state, words, self.output)
-
-
-def _needed(source: Tensor | None) -> Tensor:
-    if source is None:
-        raise InputError(
-            "log_probabilities(): a model that copies can say no word's probability without what it read; "
-            "hand source= as it was given to forward()."
-        )
-    return source

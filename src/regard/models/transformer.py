@@ -8,6 +8,9 @@ Each attend, cross and feed is added to what it is given, and normalised: afterw
 into it and once more at the end ("pre"). With post-norm, sinusoidal positions and plain attention it is the
 model of the paper, which Marian trains too.
 
+With `copy` there is one look more, of one head, from what the decoder says to what it has read: words may be
+copied from there, see `regard.nn.pointer`, and it is the alignment that is shown.
+
 Sources: Vaswani et al. 2017, arXiv:1706.03762; pre-norm: Xiong et al. 2020, arXiv:2002.04745; layers left
 out: Fan, Grave and Joulin 2020, arXiv:1909.11556; the layer shown as the alignment: Garg et al. 2019, section
 4.1, arXiv:1909.02074; R-Drop: Liang et al. 2021, arXiv:2106.14448.
@@ -17,35 +20,52 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from regard.core.positions import sinusoidal
+from regard.data.tokenization import PAD
 from regard.models.transformer_config import TransformerConfig
 from regard.nn import learned
 from regard.nn.blocks import FeedForward, Residual, Seen, attend
 from regard.nn.cache import Cache
+from regard.nn.coverage import coverage_loss
 from regard.nn.dropout import dropout
+from regard.nn.guided import guided_loss
 from regard.nn.losses import blocked_cross_entropy, consistent_cross_entropy
 from regard.nn.multihead import MultiheadAttention
+from regard.nn.pointer import (
+    Pointer,
+    blocked_pointer_cross_entropy,
+    copy_shares,
+    looked_at,
+    pointer_log_probabilities,
+    said_or_copied,
+    with_gates,
+)
 from regard.nn.positions import Alibi, LearnedPositions, Positions, Rotary, Shaw
 from regard.nn.precision import wide
 
 __all__ = ["TransformerConfig", "TransformerTranslator"]
 
+COPY = "copy.0"
+"""The name of the look from which words are copied."""
+
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch of sentences, read: outputs (B, S, W), where words are (B, S)."""
+    """A batch of sentences, read: outputs (B, S, W), where words are (B, S), which they are, to be copied."""
 
     outputs: Tensor
     mask: Tensor
+    tokens: Tensor | None = None
 
     def select(self, rows: Tensor) -> Encoded:
         """The sentences of the given rows, in their order; a row may be repeated."""
-        return Encoded(self.outputs[rows], self.mask[rows])
+        tokens = None if self.tokens is None else self.tokens[rows]
+        return Encoded(self.outputs[rows], self.mask[rows], tokens)
 
 
 class EncoderLayer(Residual):
@@ -160,15 +180,48 @@ class Decoder(nn.Module):
         return self.norm(y)
 
 
+class CopyHead(nn.Module):
+    """The look from which words are copied, and the decision to do so."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.attention = _attention(
+            replace(config, heads=1, key_heads=0, attention_dropout=0.0), ordered=False
+        )
+        self.pointer = Pointer(config.width, config.width, config.width)
+
+    def forward(
+        self, features: Tensor, embedded: Tensor, keys: Tensor | Cache, mask: Any, seen: Seen
+    ) -> Tensor:
+        """The logits (B, Q) of saying a word, not copying one; what is looked at is put into `seen`.
+
+        Args:
+            features: (B, Q, W), what the decoder made of positions, and embedded: (B, Q, W), their words.
+            keys: (B, S, W), or what `MultiheadAttention.project` made of them; mask: (B, S), where words are.
+        """
+        context = attend(self.attention, features, keys, key_mask=mask, seen=seen, name=COPY)
+        return self.pointer(context, features, self.pointer.word(embedded)[..., 0])
+
+
 @dataclass(frozen=True)
 class Steps:
-    """What is the same at each step: keys and values of the sentences, a cache for each layer."""
+    """What is the same at each step.
+
+    Attributes:
+        sources: keys and values of the sentences, a cache for each layer.
+        copied: the same for the look from which words are copied, and tokens: (B, S), these words.
+    """
 
     sources: tuple[Cache, ...]
+    copied: Cache | None = None
+    tokens: Tensor | None = None
 
     def select(self, rows: Tensor) -> Steps:
         """The part that belongs to the sentences of the given rows."""
-        return Steps(tuple(source.select(rows) for source in self.sources))
+        sources = tuple(source.select(rows) for source in self.sources)
+        if self.copied is None or self.tokens is None:
+            return Steps(sources)
+        return Steps(sources, self.copied.select(rows), self.tokens[rows])
 
 
 @dataclass(frozen=True)
@@ -209,6 +262,7 @@ class TransformerTranslator(nn.Module):
             self.source_positions = LearnedPositions(config.longest, config.width)
             self.target_positions = LearnedPositions(config.longest, config.width)
         self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.copy_head = CopyHead(config) if config.copy else None
         self.output = nn.Linear(config.width, vocabulary)
         for embedding in (self.target_embedding, self.source_embedding, self.output):
             nn.init.normal_(embedding.weight, std=config.width**-0.5)
@@ -234,15 +288,25 @@ class TransformerTranslator(nn.Module):
 
     def encode(self, source: Tensor, lengths: Tensor) -> Encoded:
         """Read source tokens (B, S) of the given lengths (B,), padded behind."""
-        return self.encoder(self._embed_source(source), lengths)
+        encoded = self.encoder(self._embed_source(source), lengths)
+        return replace(encoded, tokens=source) if self.copies else encoded
 
     def features(self, source: Tensor, lengths: Tensor, given: Tensor, seen: Seen | None = None) -> Tensor:
         """What the decoder makes of each position, (B, T, W); the arguments are those of `forward`.
 
         Where `seen` has the names of attentions, such as "cross.0", their weights (B, H, Q, K) are put there.
         """
-        encoded = self.encoder(self._embed_source(source), lengths, seen)
-        return self.decoder(self._embed_target(given), encoded, seen)
+        return self._run(source, lengths, given, seen)[0]
+
+    def _run(
+        self, source: Tensor, lengths: Tensor, given: Tensor, seen: Seen | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The features, and, where it copies and `seen` has the name of that, the logits of not doing so."""
+        encoded, embedded = self.encoder(self._embed_source(source), lengths, seen), self._embed_target(given)
+        features = self.decoder(embedded, encoded, seen)
+        if self.copy_head is None or seen is None or COPY not in seen:
+            return features, None
+        return features, self.copy_head(features, embedded, encoded.outputs, encoded.mask, seen)
 
     def forward(self, source: Tensor, lengths: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """Run the decoder along known words.
@@ -253,12 +317,14 @@ class TransformerTranslator(nn.Module):
                 be said.
 
         Returns:
-            features (B, T, W), for `log_probabilities`, and the alignment (B, T, S): the mean weights of the
-            heads of one layer's cross-attention.
+            features (B, T, W), for `log_probabilities`, and the alignment (B, T, S): the weights of one head,
+            or the mean of all, of one layer's cross-attention. Of a model that copies, features are
+            (B, T, W + 1), with the logit of saying a word, not copying one, behind them, and the alignment is
+            what it copies by.
         """
         seen: Seen = {self._shown: None}
-        features = self.features(source, lengths, given, seen)
-        return features, seen[self._shown].mean(1)
+        features, gates = self._run(source, lengths, given, seen)
+        return with_gates(features, gates), self._alignment(seen)
 
     def look(
         self, source: Tensor, lengths: Tensor, given: Tensor, names: Iterable[str] | None = None
@@ -271,7 +337,7 @@ class TransformerTranslator(nn.Module):
 
         Returns:
             (B, H, Q, K) for "encoder.0", … of the source's words to each other, "decoder.0", … of the
-            target's, "cross.0", … of the target's words to the source's.
+            target's, "cross.0", … of the target's words to the source's, and "copy.0" of what is copied.
         """
         seen: Seen = dict.fromkeys(self.attentions if names is None else names)
         self.features(source, lengths, given, seen)
@@ -282,11 +348,30 @@ class TransformerTranslator(nn.Module):
         """The names of all attentions, as `look` gives them."""
         encoder, decoder = range(len(self.encoder.layers)), range(len(self.decoder.layers))
         kinds = (("encoder", encoder), ("decoder", decoder), ("cross", decoder))
-        return [f"{kind}.{number}" for kind, layers in kinds for number in layers]
+        return [f"{kind}.{number}" for kind, layers in kinds for number in layers] + [COPY] * self.copies
 
     @property
     def _shown(self) -> str:
-        return f"cross.{self.config.shown_layer}"
+        return COPY if self.copies else f"cross.{self.config.shown_layer}"
+
+    def _alignment(self, seen: Seen) -> Tensor:
+        """What is shown of what was seen, (B, T, S)."""
+        weights, head = seen[self._shown], self.config.alignment_head
+        return weights[:, head - 1] if head else weights.mean(1)
+
+    @property
+    def copies(self) -> bool:
+        """Whether words may be copied from the source."""
+        return self.config.copy
+
+    def copy_shares(self, source: Tensor, lengths: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
+        """The share of copying in the probability of each wanted word, from 0 to 1, (B, T).
+
+        Args:
+            source, lengths, given, wanted: as for `loss`, of a model that copies.
+        """
+        features, weights = self(source, lengths, given)
+        return copy_shares(self.logits, features, weights, source, wanted)
 
     def loss(
         self,
@@ -297,6 +382,7 @@ class TransformerTranslator(nn.Module):
         *,
         smoothing: float = 0.0,
         consistency: float = 0.0,
+        wished: Tensor | None = None,
     ) -> Tensor:
         """What training makes small, summed over all real words, in nats.
 
@@ -305,22 +391,56 @@ class TransformerTranslator(nn.Module):
             wanted: (B, T) tokens that each step is to say, padded behind.
             smoothing: the share of each wanted word that is spread over the whole vocabulary.
             consistency: α of R-Drop, how much it counts that two passes with other features dropped agree; 0
-                for one pass.
+                for one pass, as a model that copies always has it.
+            wished: (B, T, S), where each step's alignment should look, and how much that counts; see
+                `regard.nn.guided`. A model that copies heeds none.
         """
+        if self.copy_head is not None:
+            return self._copying_loss(source, lengths, given, wanted, smoothing)
         if consistency:
             source, lengths, given = (torch.cat([part, part]) for part in (source, lengths, given))
-        features = self.features(source, lengths, given).flatten(0, 1)
+        seen: Seen = {} if wished is None else {self._shown: None}
+        features = self.features(source, lengths, given, seen).flatten(0, 1)
         matrix, wanted = (self.output.weight, self.output.bias), wanted.flatten()
         if consistency:
-            return consistent_cross_entropy(features, *matrix, wanted, smoothing, consistency)
-        return blocked_cross_entropy(features, *matrix, wanted, smoothing)
+            total = consistent_cross_entropy(features, *matrix, wanted, smoothing, consistency)
+        else:
+            total = blocked_cross_entropy(features, *matrix, wanted, smoothing)
+        if wished is None or seen[self._shown] is None:  # the layer may have been left out
+            return total
+        passes = 2 if consistency else 1
+        return total + guided_loss(self._alignment(seen), wished.repeat(passes, 1, 1)) / passes
+
+    def _copying_loss(
+        self, source: Tensor, lengths: Tensor, given: Tensor, wanted: Tensor, smoothing: float
+    ) -> Tensor:
+        """The loss of a model that copies, with that of looking again where was looked before."""
+        seen: Seen = {COPY: None}
+        features, gates = self._run(source, lengths, given, seen)
+        assert gates is not None
+        weights = seen[COPY][:, 0]
+        total = blocked_pointer_cross_entropy(
+            features.flatten(0, 1),
+            self.output.weight,
+            self.output.bias,
+            gates.flatten(),
+            looked_at(weights, source, wanted).flatten(),
+            wanted.flatten(),
+            smoothing,
+        )
+        if self.config.coverage_loss:
+            repeated = coverage_loss(weights).masked_fill(wanted == PAD, 0.0)
+            total = total + self.config.coverage_loss * repeated.sum()
+        return total
 
     def logits(self, features: Tensor) -> Tensor:
         """features (…, W) to the logits of each token of the vocabulary (…, V)."""
-        return self.output(features)
+        return self.output(features.to(self.output.weight.dtype))
 
-    def log_probabilities(self, features: Tensor, weights: Tensor) -> Tensor:
-        """log p of each word (B, T, V), from what `forward` gives."""
+    def log_probabilities(self, features: Tensor, weights: Tensor, source: Tensor | None = None) -> Tensor:
+        """log p of each word (B, T, V), from what `forward` gives, and, if the model copies, what it read."""
+        if self.copies:
+            return said_or_copied(self.logits, features, weights, source)
         return torch.log_softmax(wide(self.logits(features)), dim=-1)
 
     def start(self, encoded: Encoded) -> tuple[Steps, State]:
@@ -328,7 +448,11 @@ class TransformerTranslator(nn.Module):
         sources = tuple(
             layer.cross_attention.project(encoded.outputs, key_mask=encoded.mask) for layer in self.decoder
         )
-        return Steps(sources), State((Cache(),) * len(sources))
+        state = State((Cache(),) * len(sources))
+        if self.copy_head is None:
+            return Steps(sources), state
+        copied = self.copy_head.attention.project(encoded.outputs, key_mask=encoded.mask)
+        return Steps(sources, copied, encoded.tokens), state
 
     def step(self, steps: Steps, state: State, words: Tensor) -> tuple[Tensor, Tensor, State]:
         """Say one word more, without looking back.
@@ -343,13 +467,20 @@ class TransformerTranslator(nn.Module):
         """
         seen: Seen = {self._shown: None}
         kept: list[Cache] = []
-        y = self._embed_target(words[:, None], state.length)
+        y = embedded = self._embed_target(words[:, None], state.length)
         for number, layer in enumerate(self.decoder):
             y, cache = layer.step(y, state.before[number], steps.sources[number], seen, number)
             kept.append(cache)
-        logits = self.logits(self.decoder.norm(y)[:, 0])
-        weights = seen[self._shown].mean(1).flatten(0, 1)
-        return torch.log_softmax(wide(logits), dim=-1), weights, State(tuple(kept), state.length + 1)
+        features, state = self.decoder.norm(y), State(tuple(kept), state.length + 1)
+        logits = self.logits(features[:, 0])
+        if self.copy_head is None or steps.copied is None or steps.tokens is None:
+            weights = self._alignment(seen).flatten(0, 1)
+            return torch.log_softmax(wide(logits), dim=-1), weights, state
+        beside = (len(steps.tokens), -1, features.shape[-1])
+        gates = self.copy_head(features.view(beside), embedded.view(beside), steps.copied, None, seen)
+        weights = seen[COPY][:, 0].flatten(0, 1)
+        source = steps.tokens.repeat_interleave(gates.shape[1], dim=0)
+        return pointer_log_probabilities(logits, gates.flatten(), weights, source), weights, state
 
 
 def _left_out(share: float) -> bool:

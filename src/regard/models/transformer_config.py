@@ -18,6 +18,7 @@ ScoreName = Literal[
     "learned_query",
 ]
 NormalizerName = Literal["softmax", "sink", "sparsemax", "entmax15", "entmax", "sigmoid", "top_k", "hardmax"]
+NO_SHARES = ("sink", "sigmoid")
 PositionsName = Literal["sinusoidal", "learned", "rotary", "alibi", "relative"]
 ActivationName = Literal["relu", "gelu", "swiglu"]
 
@@ -49,6 +50,10 @@ class TransformerConfig:
         layer_drop: how often a layer is left out while training.
         alignment_layer: the decoder layer, from 1, whose cross-attention is shown as the alignment; 0 for the
             last but one, where there are several.
+        alignment_head: the head, from 1, of that layer that is shown, and that links guide (see
+            `regard.nn.guided`); 0 for the mean of all.
+        copy: whether a word may also be copied from where one head more looks, which is then the alignment.
+        coverage_loss: the weight of the loss of that head's looking again where it has looked before.
 
     Raises:
         InputError: a name that is not known, or settings that contradict each other.
@@ -76,6 +81,9 @@ class TransformerConfig:
     activation_dropout: float = 0.0
     layer_drop: float = 0.0
     alignment_layer: int = 0
+    alignment_head: int = 0
+    copy: bool = False
+    coverage_loss: float = 0.0
 
     def __post_init__(self) -> None:
         for key, kind in get_type_hints(type(self)).items():
@@ -83,6 +91,7 @@ class TransformerConfig:
             if choices and getattr(self, key) not in choices:
                 raise InputError(f"model.{key} is one of {', '.join(choices)}; got {getattr(self, key)!r}.")
         self._require_heads()
+        self._require_copying()
         if self.encoder_window and self.positions == "relative":
             raise InputError(
                 f"model.encoder_window is {self.encoder_window}, but model.positions relative holds the "
@@ -93,6 +102,32 @@ class TransformerConfig:
             raise InputError(
                 f"model.alignment_layer is {self.alignment_layer}, but model.decoder_layers is only "
                 f"{self.decoder_layers}."
+            )
+        if self.alignment_head > self.heads:
+            raise InputError(
+                f"model.alignment_head is {self.alignment_head}, but model.heads is only {self.heads}."
+            )
+
+    def _require_copying(self) -> None:
+        if self.coverage_loss and not self.copy:
+            raise InputError(
+                f"model.coverage_loss is {self.coverage_loss}, but of a Transformer it is that of the head "
+                f"that words are copied by. Set model.copy to true, or model.coverage_loss to 0."
+            )
+        if self.copy and self.normalizer in NO_SHARES:
+            raise InputError(
+                f"model.copy is true, but the weights of model.normalizer {self.normalizer} are no shares of "
+                f"one whole that words could be copied by. Choose another normalizer, such as softmax."
+            )
+        if self.copy and self.alignment_layer:
+            raise InputError(
+                f"model.copy is true, so that the alignment is what words are copied by, but "
+                f"model.alignment_layer is {self.alignment_layer}. Leave it 0."
+            )
+        if self.copy and self.alignment_head:
+            raise InputError(
+                f"model.copy is true, so that the alignment is what words are copied by, but "
+                f"model.alignment_head is {self.alignment_head}. Leave it 0."
             )
 
     def _require_heads(self) -> None:

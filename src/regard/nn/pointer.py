@@ -20,13 +20,14 @@ Source: See, Liu and Manning 2017, eqs. 8 and 9, arXiv:1704.04368. Their p_gen i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from regard.data.tokenization import PAD
+from regard.errors import InputError
 from regard.nn.precision import product_dtype, wide
 
 BLOCK_ROWS = 512
@@ -36,7 +37,7 @@ class Pointer(nn.Module):
     """Whether to say a word or to point at one: z of eq. 8, the logit of saying one.
 
     Args:
-        context, state, word: features of what was seen, of the decoder's state, of the word that it was given.
+        context, state, word: features of what was seen, of the decoder's state, of the word it was given.
     """
 
     def __init__(self, context: int, state: int, word: int) -> None:
@@ -92,6 +93,54 @@ def pointer_log_probabilities(logits: Tensor, gates: Tensor, weights: Tensor, so
     sums = torch.zeros_like(spoken).scatter_add_(1, source, weights)
     mixed = _mixed(spoken.gather(1, source), gates[:, None], sums.gather(1, source))
     return spoken.scatter(1, source, mixed)  # a token that stands there twice is written twice, alike
+
+
+def with_gates(features: Tensor, gates: Tensor | None) -> Tensor:
+    """Features (…, E) with the gates z (…) behind them, (…, E + 1); as they are where there are none."""
+    return features if gates is None else torch.cat([features.to(gates.dtype), gates[..., None]], dim=-1)
+
+
+def said_or_copied(
+    project: Callable[[Tensor], Tensor], features: Tensor, weights: Tensor, source: Tensor | None
+) -> Tensor:
+    """log p of each word (B, T, V).
+
+    Args:
+        project: from features (…, E) to logits (…, V).
+        features: (B, T, E + 1), from `with_gates`.
+        weights: (B, T, S), and source: (B, S) tokens.
+
+    Raises:
+        InputError: the source is not there.
+    """
+    if source is None:
+        raise InputError(
+            "log_probabilities(): a model that copies can say no word's probability without what it read; "
+            "hand source= as it was given to forward()."
+        )
+    rows = source[:, None].expand_as(weights).flatten(0, 1)
+    logits, gates = project(features[..., :-1]).flatten(0, 1), features[..., -1].flatten()
+    return pointer_log_probabilities(logits, gates, weights.flatten(0, 1), rows).unflatten(
+        0, weights.shape[:2]
+    )
+
+
+def copy_shares(
+    project: Callable[[Tensor], Tensor], features: Tensor, weights: Tensor, source: Tensor, wanted: Tensor
+) -> Tensor:
+    """The share of copying in the probability of each wanted word, from 0 to 1, (B, T).
+
+    Args:
+        project, features, weights, source: as for `said_or_copied`.
+        wanted: (B, T) tokens.
+    """
+    rows, words = features[..., :-1].flatten(0, 1), wanted.flatten()
+    spoken = [  # never all logits at once
+        torch.log_softmax(wide(project(rows[block])), dim=-1).gather(-1, words[block, None])[:, 0]
+        for block in _blocks(len(rows))
+    ]
+    copied = looked_at(weights, source, wanted)
+    return copy_share(torch.cat(spoken).view_as(copied), features[..., -1], copied)
 
 
 def pointer_cross_entropy(

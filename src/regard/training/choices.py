@@ -24,7 +24,7 @@ def completed(recipe: Recipe, vocabulary: int, batches_an_epoch: int) -> Recipe:
 
     About 30 epochs, but no fewer than 2,000 and no more than 100,000 steps; 30 validations on the way. A time
     limit without a number of steps is the only limit; then there is a validation each epoch. Input feeding is
-    off where there is nothing to feed.
+    off where there is nothing to feed. Links guide the first head of the alignment's layer.
     """
     training = recipe.training
     if training.steps or not training.minutes:
@@ -35,6 +35,8 @@ def completed(recipe: Recipe, vocabulary: int, batches_an_epoch: int) -> Recipe:
     model: Any = recipe.model
     if model.architecture == "recurrent":
         model = replace(model, input_feeding=model.feeds)
+    elif training.guided_alignment and not model.alignment_head:
+        model = replace(model, alignment_head=1)
     return replace(
         recipe,
         data=replace(recipe.data, vocabulary=vocabulary),

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from regard.data.batches import Batches
+from regard.data.batches import Coming
 from regard.data.corpora import Corpus, same_format, split
+from regard.data.large import LargeCorpus
+from regard.data.links import Link
 from regard.data.tokenization import Tokenizer
 from regard.decoding.translator import Model
 from regard.errors import Interrupted, RecipeError, RunError
 from regard.training.choices import chosen_vocabulary, completed
 from regard.training.display import Reporter, Silent
 from regard.training.files import write_tensors
+from regard.training.guidance import (
+    GivenLinks,
+    check_links,
+    given_links,
+    name_of,
+    recorded_links,
+    require_guidable,
+    word_links,
+)
+from regard.training.large import large_corpora, large_files, large_material
 from regard.training.loop import Training
-from regard.training.material import Material
+from regard.training.material import Material, ShardedPairs
 from regard.training.memory import keep_freed_memory
 from regard.training.origin import Pairs, default_folder, read, recorded, recorded_files
+from regard.training.overlap import Fingerprints
 from regard.training.recipe import Recipe
 from regard.training.run import RunFolder, check_free, model_of, named_weights
 from regard.training.validation import check_bleu_tokenizer, validation_score
@@ -33,6 +46,7 @@ def fit(
     recipe: Recipe | str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    links: GivenLinks | None = None,
     reporter: Reporter | None = None,
 ) -> Model:
     """Train an encoder–decoder with attention.
@@ -45,6 +59,9 @@ def fit(
             resumed keeps its own.
         out: the run's folder; where None, ``runs/`` and the name of the corpus.
         resume: go on with the run in `out`, which must have been started with the same pairs.
+        links: where `training.guided_alignment` is not 0: a file with a line of links for each pair of
+            `pairs`, see `regard.evaluation.alignment.read_links`, or the links (target word, source word) of
+            each; where None, links are induced. Words stand between spaces.
         reporter: is told how it goes.
 
     Returns:
@@ -63,16 +80,38 @@ def fit(
         check_free(folder)
     settings = _recipe(recipe) if run is None else run.recipe
     check_bleu_tokenizer(settings.evaluation.bleu_tokenizer)
-    training, validation = _corpora(pairs, valid, settings)
-    if run is None:
-        tokenizer = _vocabulary(training, settings)
+    require_guidable(settings, links)
+    reporter = reporter or Silent()
+    tokenizer = run and run.tokenizer()
+    if large := large_files(pairs, settings):
+        training, validation = large_corpora(large, valid, settings, folder, tokenizer, reporter)
     else:
+        training, validation = _corpora(pairs, valid, settings)
+    if run is not None:
         _require_same(run, training, validation)
-        tokenizer = run.tokenizer()
-    material = Material.of(training, validation, tokenizer, settings.data.longest)
-    run = run or _started(folder, settings, material, recorded(pairs, valid))
+    tokenizer = tokenizer or _vocabulary(training, settings)
+    if isinstance(training, LargeCorpus):
+        material = large_material(training, validation, tokenizer, settings, folder, reporter)
+    else:
+        material = Material.of(
+            training,
+            validation,
+            tokenizer,
+            settings.data.longest,
+            dropout=settings.data.bpe_dropout,
+            seed=settings.training.seed,
+        )
+    given = None
+    if links is not None:
+        whole = read(pairs)
+        given = whole, given_links(links, whole)
+        check_links(given[1], whole, tokenizer, name_of(links))
+    about = recorded(pairs, valid) | recorded_links(links, given and given[1])
+    if run is not None and run.about["corpus"].get("links_digest") != about.get("links_digest"):
+        raise RunError(f"{folder}: the links are not those the run was started with.")
+    run = run or _started(folder, settings, material, about)
     try:
-        return _train(run, material, reporter or Silent())
+        return _train(run, material, given, reporter)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at once. Go on from what is saved with: {run.how_to_go_on}") from None
 
@@ -104,11 +143,17 @@ def resume(folder: str | os.PathLike[str], *, reporter: Reporter | None = None) 
         valid=recorded_files(run.about["corpus"], "validation"),
         out=folder,
         resume=True,
+        links=run.about["corpus"].get("links_file"),
         reporter=reporter,
     )
 
 
-def _train(run: RunFolder, material: Material, reporter: Reporter) -> Model:
+def _train(
+    run: RunFolder,
+    material: Material,
+    given: tuple[Corpus, Sequence[Collection[Link]]] | None,
+    reporter: Reporter,
+) -> Model:
     recipe, tokenizer = run.recipe, material.tokenizer
     keep_freed_memory()
     torch.manual_seed(recipe.training.seed)
@@ -116,12 +161,13 @@ def _train(run: RunFolder, material: Material, reporter: Reporter) -> Model:
     model = model_of(network, tokenizer, recipe, run.path.name)
     parameters = sum(p.numel() for p in network.parameters())
     reporter.note(f"{material}; {len(tokenizer):,} tokens, {parameters:,} parameters")
-    batches = Batches(
-        material.training.sources,
-        material.training.targets,
-        tokens=recipe.training.batch_tokens,
-        seed=recipe.training.seed,
-    )
+    learned = Fingerprints.load(run.path)
+    if learned is None:
+        learned = Fingerprints.of(material.training.kept)
+        learned.save(run.path)
+    if seen := learned.overlap(material.validation.kept):
+        reporter.note(f"of the validation pairs, {seen}: scores on these say little")
+    batches = _batches(recipe, material, given, reporter)
     sources = [pair.source for pair in material.validation.kept]
     references = [pair.target for pair in material.validation.kept]
 
@@ -140,13 +186,29 @@ def _train(run: RunFolder, material: Material, reporter: Reporter) -> Model:
     return model
 
 
+def _batches(
+    recipe: Recipe,
+    material: Material,
+    given: tuple[Corpus, Sequence[Collection[Link]]] | None,
+    reporter: Reporter,
+) -> Coming:
+    """The training pairs in batches, with the links that guide attention, if any shall."""
+    training, settings = material.training, recipe.training
+    if isinstance(training, ShardedPairs) or not settings.guided_alignment:
+        return training.batches(settings.batch_tokens, settings.seed)
+    if given is None:
+        reporter.note(f"inducing links between the words of {len(training):,} pairs")
+    links = word_links(training.kept, material.tokenizer, given)
+    return training.batches(settings.batch_tokens, settings.seed, links)
+
+
 def _recipe(recipe: Recipe | str | os.PathLike[str] | None) -> Recipe:
     if recipe is None:
         return Recipe()
     return recipe if isinstance(recipe, Recipe) else Recipe.load(os.fspath(recipe))
 
 
-def _vocabulary(training: Corpus, recipe: Recipe) -> Tokenizer:
+def _vocabulary(training: Corpus | LargeCorpus, recipe: Recipe) -> Tokenizer:
     return Tokenizer.train(
         [*training.sources(), *training.targets()],
         recipe.data.tokenizer,
@@ -157,19 +219,17 @@ def _vocabulary(training: Corpus, recipe: Recipe) -> Tokenizer:
 
 def _started(folder: Path, recipe: Recipe, material: Material, files: Mapping[str, Any]) -> RunFolder:
     """Choose what the recipe leaves open, and make the folder."""
-    batches = Batches(
-        material.training.sources, material.training.targets, tokens=recipe.training.batch_tokens
-    )
-    chosen = completed(recipe, len(material.tokenizer), len(batches.epoch(0)))
+    batches = material.training.batches(recipe.training.batch_tokens, recipe.training.seed)
+    chosen = completed(recipe, len(material.tokenizer), batches.an_epoch())
     about = {"skipped_empty": material.empty, "skipped_too_long": material.too_long, **files}
     for role, pairs in (("training", material.training), ("validation", material.validation)):
         about[role] = pairs.corpus.name
         about[f"{role}_digest"] = pairs.corpus.digest()
-        about[f"{role}_pairs"] = len(pairs.kept)
+        about[f"{role}_pairs"] = len(pairs)
     return RunFolder.create(folder, chosen, about, material.tokenizer)
 
 
-def _require_same(run: RunFolder, training: Corpus, validation: Corpus) -> None:
+def _require_same(run: RunFolder, training: Corpus | LargeCorpus, validation: Corpus) -> None:
     recorded = run.about["corpus"]
     for corpus, role in ((training, "training"), (validation, "validation")):
         if corpus.digest() != recorded[f"{role}_digest"]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from regard.data.batches import Batch, Batches
+from regard.data.batches import Batch, Coming, Place
+from regard.data.prefetch import prefetched
 from regard.errors import Interrupted, TrainingError
 from regard.models.architectures import Translator
 from regard.nn.dropout import dropout_seed
@@ -25,6 +26,7 @@ from regard.training.checkpoints import (
     tidy,
 )
 from regard.training.display import Reporter
+from regard.training.exhaustion import naming_exhaustion
 from regard.training.files import read_tensors, write_tensors
 from regard.training.interruption import graceful_stop
 from regard.training.master import MasterWeights
@@ -62,7 +64,7 @@ class Training:
         self,
         run: RunFolder,
         network: Translator,
-        batches: Batches,
+        batches: Coming,
         validate: Callable[[], float],
         reporter: Reporter,
     ) -> None:
@@ -95,8 +97,9 @@ class Training:
             Interrupted: somebody pressed Ctrl-C; a checkpoint has been written.
         """
         try:
-            with graceful_stop() as wish:
-                for batch in self._coming_batches():
+            coming = self.batches.coming(self.progress.epoch, self.progress.position)
+            with graceful_stop() as wish, prefetched(coming) as ready:
+                for batch in self._coming_batches(ready):
                     self._update(batch)
                     if self._validation_due():
                         self._validation()
@@ -114,17 +117,14 @@ class Training:
         best = self.progress.best[0][0] if self.progress.best else math.nan
         return Outcome(self.progress.step, self.progress.seconds, best, self._reason() or "the data ended")
 
-    def _coming_batches(self) -> Iterator[Batch]:
+    def _coming_batches(self, ready: Iterable[tuple[Place, Batch]]) -> Iterator[Batch]:
         """From where training stands to its end; the order depends on the seed and the epoch alone."""
-        for epoch in itertools.count(self.progress.epoch):
-            plan = self.batches.epoch(epoch)
-            for position in range(self.progress.position, len(plan)):
-                if self._reason():
-                    return
-                self._spend()  # validating and saving took training time too, but tell nothing of its speed
-                self.progress.epoch, self.progress.position = epoch, position + 1
-                yield self.batches.batch(plan[position])
-            self.progress.position = 0
+        for place, batch in ready:
+            if self._reason():
+                return
+            self._spend()  # validating and saving took training time too, but tell nothing of its speed
+            self.progress.epoch, self.progress.position = place
+            yield batch
 
     def _reason(self) -> str:
         """Why training should stop now; empty if it should not."""
@@ -144,9 +144,9 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
-        with dropout_seed(self.settings.seed << 32 | step):
+        with dropout_seed(self.settings.seed << 32 | step), naming_exhaustion(batch, step, self.run.recipe):
             loss = batch_loss(self.network, batch, self.settings, self.precision)
-        loss.backward()
+            loss.backward()
         self.weights.gather()
         norm = nn.utils.clip_grad_norm_(self.weights.flat, self.settings.clip)
         if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
@@ -260,9 +260,11 @@ def batch_loss(
         torch.from_numpy, (batch.source, batch.source_lengths, batch.given, batch.wanted)
     )
     with torch.autocast("cpu", precision, enabled=precision != torch.float32 and not network.narrow):
-        options: dict[str, float] = {"smoothing": settings.label_smoothing}
+        options: dict[str, Any] = {"smoothing": settings.label_smoothing}
         if settings.r_drop:
             options["consistency"] = settings.r_drop
+        if batch.wished is not None:
+            options["wished"] = settings.guided_alignment * torch.from_numpy(batch.wished)
         total = network.loss(source, lengths, given, wanted, **options)
     return total / batch.tokens
 

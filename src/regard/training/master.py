@@ -32,8 +32,6 @@ class MasterWeights:
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
-        if dtype != torch.float32:
-            network.to(dtype)
         self.places: dict[str, tuple[nn.Parameter, slice]] = {}
         begin = 0
         for name, parameter in network.named_parameters():
@@ -46,6 +44,9 @@ class MasterWeights:
         self.copy = self.flat if dtype == torch.float32 else torch.zeros_like(self.flat, dtype=dtype)
         for parameter, place in self.places.values():
             self.flat[place] = parameter.detach().flatten().float()
+        if dtype != torch.float32:
+            network.to(dtype)
+        for parameter, place in self.places.values():
             parameter.data = self.copy[place].view_as(parameter)
         self.publish()
 

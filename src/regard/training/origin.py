@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from regard.data.corpora import Corpus, from_pairs, read_pairs
+from regard.data.corpora import Corpus, Pair, format_of, from_pairs, read_pairs, stream_pairs
 from regard.data.lines import error_at
 
 Column = str | int | None
@@ -28,6 +29,39 @@ class PairFiles:
         return read_pairs(
             self.path, self.target_path, source_column=self.source_column, target_column=self.target_column
         )
+
+    def stream(self) -> Iterator[Pair | None]:
+        """The pairs one by one, None for one with an empty side; see `corpora.stream_pairs`."""
+        return stream_pairs(
+            self.path, self.target_path, source_column=self.source_column, target_column=self.target_column
+        )
+
+    @property
+    def name(self) -> str:
+        """As errors and corpora call them."""
+        return " + ".join(os.fspath(path) for path in self._paths)
+
+    @property
+    def format(self) -> str:
+        """One of `corpora.FORMATS`."""
+        return format_of(self.path) if self.target_path is None else "plain"
+
+    @property
+    def _paths(self) -> tuple[str | os.PathLike[str], ...]:
+        return (self.path,) if self.target_path is None else (self.path, self.target_path)
+
+    def hold_more_than(self, pairs: int) -> bool:
+        """Whether there are more pairs than these; files too small to matter are not looked into."""
+        sizes = [Path(path).stat().st_size for path in self._paths if Path(path).is_file()]
+        return sum(sizes) > 5 * pairs and any(True for _ in islice(self.stream(), pairs, None))
+
+    def fingerprint(self) -> list[list[str | int | None]]:
+        """What changes where the files do: name, size and time of each, and which columns are read."""
+        stats = [(path, Path(path).stat()) for path in self._paths]
+        return [
+            *([_absolute(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats),
+            [self.source_column, self.target_column],
+        ]
 
     def recorded(self) -> dict[str, str | int]:
         """As TOML values, with paths that hold from any folder; CorpusError for one that TOML cannot hold."""

@@ -20,7 +20,11 @@ from regard.data.tokenization import SPECIAL_TOKENS, TokenizerKind
 from regard.decoding.translator import Search
 from regard.errors import InputError, RecipeError
 from regard.models.architectures import CONFIGS, Config
+from regard.models.config import NO_SHARES, RecurrentConfig
 from regard.models.transformer import TransformerConfig
+
+NOT_GUIDED = (*NO_SHARES, "gumbel", "straight_through", "hardmax")
+"""Attention whose weights are no shares, or all of one key."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class DataSettings:
             the corpus.
         bpe_dropout: how often two subwords are not joined while training, so that a word is seen cut in many
             ways (Provilkov et al. 2020); 0 for one way.
+        in_memory: a corpus in files with more pairs than this is cut into tokens once, kept on disk and never
+            read as a whole.
     """
 
     tokenizer: TokenizerKind = "bpe"
@@ -44,6 +50,7 @@ class DataSettings:
     longest: int = 200
     validation: int = 0
     bpe_dropout: float = 0.0
+    in_memory: int = 500_000
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,9 @@ class TrainingSettings:
         label_smoothing: ε of `regard.nn.losses`.
         r_drop: α, how much two passes over a batch with other features dropped shall agree (Liang et al.
             2021); 0 for one pass. A Transformer alone has it.
+        guided_alignment: how much it counts, beside the words, that attention looks where links say; of a
+            Transformer one head alone. Links are induced from the pairs where none are given. 0 for not at
+            all.
         clip: the gradient's largest norm.
         validate_every: steps between two validations; 0 chooses by the length of the training.
         patience: validations without a better score after which training stops; 0 for never.
@@ -82,6 +92,7 @@ class TrainingSettings:
     betas: tuple[float, float] = (0.9, 0.98)
     label_smoothing: float = 0.1
     r_drop: float = 0.0
+    guided_alignment: float = 0.0
     clip: float = 1.0
     validate_every: int = 0
     patience: int = 10
@@ -121,10 +132,33 @@ class Recipe:
                 f"training.r_drop is {self.training.r_drop}, but model.architecture "
                 f"{self.model.architecture} has no such loss. Choose the transformer, or training.r_drop 0."
             )
+        if self.training.r_drop and self.model.copy:
+            raise RecipeError(
+                f"training.r_drop is {self.training.r_drop}, but model.copy is true, and what is copied has no "
+                f"second opinion. Choose training.r_drop 0, or model.copy false."
+            )
+        self._require_guidable()
         if self.data.bpe_dropout and self.data.tokenizer != "bpe":
             raise RecipeError(
                 f"data.bpe_dropout is {self.data.bpe_dropout}, but data.tokenizer {self.data.tokenizer} "
                 f"joins no subwords. Choose bpe, or data.bpe_dropout 0."
+            )
+
+    def _require_guidable(self) -> None:
+        """Links guide weights that are shares of one whole, and that are for looking alone."""
+        if not self.training.guided_alignment:
+            return
+        given, model = f"training.guided_alignment is {self.training.guided_alignment}", self.model
+        if model.copy:
+            raise RecipeError(
+                f"{given}, but model.copy is true, and links would guide what is copied. Choose "
+                f"training.guided_alignment 0, or model.copy false."
+            )
+        name = "attention" if isinstance(model, RecurrentConfig) else "normalizer"
+        if (mechanism := getattr(model, name)) in NOT_GUIDED:
+            raise RecipeError(
+                f"{given}, but the weights of model.{name} {mechanism} are no shares that could be guided. "
+                f"Choose training.guided_alignment 0, or model.{name} softmax."
             )
 
     @classmethod
@@ -264,6 +298,7 @@ _AT_LEAST_ONE = {
     "beam",
     "average",
     "longest",
+    "in_memory",
     "longest_source",
 }
 _SHARES = {

@@ -2,6 +2,7 @@
 
 regard.toml          all that is needed to repeat the run
 tokenizer.json       the vocabulary
+training-pairs.safetensors  fingerprints of the pairs that were learned from
 model.safetensors    the weights that predict, once training has ended
 metrics.jsonl        a line a step and a line a validation
 events.out.tfevents… the same for TensorBoard
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from regard.data.tokenization import Tokenizer
 from regard.decoding.translator import Model
 from regard.errors import RecipeError, RunError
+from regard.export import huggingface
 from regard.models.architectures import Translator, make
 from regard.training.files import part, read_tensors, saving
 from regard.training.recipe import Recipe
@@ -36,7 +38,9 @@ ADDED_SETTINGS = (
         f"model.{key}"
         for key in ("score", "temperature", "window", "top_k", "positions", "baseline", "coverage_loss")
     )
-    | {"model.architecture", "data.bpe_dropout", "training.r_drop", "training.moving_average"}
+    | {"model.architecture", "data.bpe_dropout", "data.in_memory"}
+    | {"training.r_drop", "training.moving_average"}
+    | {"training.guided_alignment", "model.alignment_head"}
     | {
         "decoding.min_length",
         "decoding.block_ngrams",
@@ -164,17 +168,20 @@ class RunFolder:
 
 
 def load(folder: str | os.PathLike[str]) -> Model:
-    """Open a trained run.
+    """Open a trained run, or a Marian or Pegasus model of `transformers`.
 
     Args:
-        folder: what `regard fit … --out` wrote.
+        folder: what `regard fit … --out` wrote, or ``save_pretrained``.
 
     Returns:
         A model that predicts.
 
     Raises:
-        RunError: not a run, cut short, unfinished, or written by another version.
+        RunError: neither of them, cut short, unfinished, or written by another version.
     """
+    path = Path(folder)
+    if (path / "config.json").is_file() and not (path / "regard.toml").exists():
+        return huggingface.read(path)
     return RunFolder.open(Path(folder)).model()
 
 

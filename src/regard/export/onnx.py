@@ -1,0 +1,161 @@
+"""To ONNX: a graph that reads a sentence, and one that says a word more, for any runtime.
+
+    made = encoder(source, lengths)                        memory, and the first state
+    said, weights, state = step(words, memory, state)      again and again
+
+`regard.json` beside them says which inputs are which: "memory" stays the same at each step, "state" is
+replaced by the outputs whose names begin with "next." All sizes of batches and lengths go through the same
+graphs. For k hypotheses a sentence, repeat the rows of memory and state k times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regard.data.tokenization import END, PAD, START, UNKNOWN
+from regard.decoding.translator import Model
+from regard.export.folders import new_folder, write_json
+from regard.export.huggingface import longest
+from regard.export.limits import require, setting
+from regard.export.plain import RecurrentReader, RecurrentStepper, TransformerReader, TransformerStepper
+from regard.models.config import SCORES
+
+OPSET = 20
+HOLDS: Mapping[str, tuple[Any, ...]] = {
+    "attention": (
+        *SCORES,
+        "softmax",
+        "sink",
+        "sparsemax",
+        "entmax15",
+        "entmax",
+        "sigmoid",
+        "top_k",
+        "hardmax",
+    ),
+}
+INSTEAD = "A mechanism that picks keys or sums over them runs in regard alone."
+
+
+def write(model: Model, folder: str | Path) -> None:
+    """Write a folder with `encoder.onnx`, `step.onnx`, `tokenizer.json` and `regard.json`.
+
+    Args:
+        model: a Transformer, or a recurrent model with soft attention.
+        folder: must not exist, or be empty.
+
+    Raises:
+        InputError: an attention that ONNX has no operations for, or the folder is not free.
+        TrainingError: the disk is full, or cannot be written to.
+    """
+    require(model.network.config, "ONNX", HOLDS, instead=INSTEAD)
+    network = model.network.eval().float()
+    recurrent = setting(network.config, "architecture", None) == "recurrent"
+    reader: nn.Module = RecurrentReader(network) if recurrent else TransformerReader(network, longest(model))
+    stepper: nn.Module = (
+        RecurrentStepper(network) if recurrent else TransformerStepper(network, longest(model))
+    )
+    memory, state = (_recurrent_names if recurrent else _transformer_names)(network)
+    with new_folder(Path(folder)) as temporary, torch.no_grad():
+        source, lengths = torch.full((3, 5), UNKNOWN), torch.tensor([5, 4, 3])
+        made = dict(zip((*memory, *state), reader(source, lengths), strict=True))
+        _export(reader, {"source": source, "lengths": lengths}, (*memory, *state), temporary / "encoder.onnx")
+        words = torch.full((3,), START)
+        if not recurrent:  # some positions before, lest their number be taken for 0 for ever
+            made |= {name: torch.randn(*made[name].shape[:2], 2, made[name].shape[3]) for name in state}
+        inputs = (words, [made[name] for name in memory], [made[name] for name in state])
+        outputs = ("log_probabilities", "weights", *(f"next.{name}" for name in state))
+        _export(
+            stepper,
+            dict(zip(("words", "memory", "state"), inputs, strict=True)),
+            outputs,
+            temporary / "step.onnx",
+            ("words", *memory, *state),
+        )
+        model.tokenizer.save(temporary / "tokenizer.json")
+        about = {
+            "name": model.name,
+            "memory": memory,
+            "state": state,
+            "special": {"pad": PAD, "unknown": UNKNOWN, "start": START, "end": END},
+            "search": asdict(model.search),
+        }
+        write_json(temporary / "regard.json", about)
+
+
+def _transformer_names(network: Any) -> tuple[list[str], list[str]]:
+    layers = [
+        f"{number}.{kind}" for number in range(network.config.decoder_layers) for kind in ("keys", "values")
+    ]
+    copied = ["copy.keys", "copy.values"] if network.copies else []
+    first = ["mask", "source"] if network.copies else ["mask"]
+    return [*first, *(f"source.{name}" for name in layers), *copied], [f"target.{name}" for name in layers]
+
+
+def _recurrent_names(network: Any) -> tuple[list[str], list[str]]:
+    parts = ("h", "c")[: network.encoder.cell.parts]
+    layers = [f"{number}.{part}" for number in range(network.config.decoder_layers) for part in parts]
+    remembered = ["remembered"] if network.decoder.score.remembers else []
+    first = ["mask", "source"] if network.copies else ["mask"]
+    return [*first, "outputs"], ["attended", *layers, *remembered]
+
+
+def _export(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor | list[Tensor]],
+    outputs: Sequence[str],
+    path: Path,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Write a module as a graph, every axis but those of features free."""
+    shapes = {
+        name: [_free(part) for part in value] if isinstance(value, list) else _free(value)
+        for name, value in inputs.items()
+    }
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            torch.onnx.export(
+                module.eval(),
+                kwargs=dict(inputs),
+                f=str(path),
+                input_names=list(names or inputs),
+                output_names=list(outputs),
+                dynamic_shapes=shapes,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                custom_translation_table={torch.ops.aten.sort.stable: _sort()},
+            )
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+def _free(value: Tensor) -> dict[int, Any]:
+    """The axes of rows, and of words: (R,), (R, S), (R, S, W), (R, H, S, D)."""
+    axes = {1: (0,), 2: (0, 1), 3: (0, 1), 4: (0, 2)}[value.ndim]
+    return dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
+
+
+def _sort() -> Any:
+    """PyTorch's sort by ONNX's choice of the largest."""
+    from onnxscript import opset20
+
+    op: Any = opset20
+
+    def sort(self: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
+        size = op.Gather(op.Shape(self), op.Constant(value_ints=[dim]))
+        return op.TopK(self, size, axis=dim, largest=int(descending), sorted=1)
+
+    return sort
