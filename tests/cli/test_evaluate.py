@@ -81,3 +81,14 @@ def test_two_plain_files_are_scored_too(trained, answer, tmp_path):
     (tmp_path / "a.tgt").write_text("".join(f"{target}\n" for _, target in PAIRS))
     found = answer("evaluate", trained, "--source", tmp_path / "a.src", "--target", tmp_path / "a.tgt")
     assert found["sentences"] == 3
+
+
+def test_rouge_is_counted_where_it_is_asked_for(trained, test_file, answer, cli):
+    found = answer("evaluate", trained, test_file, "--rouge")
+    assert [found[kind]["name"] for kind in ("rouge1", "rouge2", "rougeL")] == [
+        "ROUGE-1",
+        "ROUGE-2",
+        "ROUGE-L",
+    ]
+    assert "ROUGE-L" in cli("evaluate", trained, test_file, "--rouge").stdout
+    assert "rouge1" not in answer("evaluate", trained, test_file)

@@ -231,3 +231,38 @@ def test_a_longer_output_wins_where_the_penalty_makes_up_for_its_length():
         for alpha in (0.0, 1.0)
     }
     assert best == {0.0: [], 1.0: [4, 5]}
+
+
+@pytest.mark.parametrize("alpha", [*ALPHAS, -0.5])
+@pytest.mark.parametrize("nbest", [1, 2, 3])
+def test_the_best_few_are_the_first_of_all(nbest, alpha, tiny, sentences):
+    steps = []
+    for seed in SEEDS:
+        model, (source, lengths) = tiny(seed, vocabulary=9), sentences(seed, vocabulary=9, count=6)
+        count_steps(model, steps)
+        options = {"beam": 4, "alpha": alpha, "limits": torch.tensor([12, 3, 7, 9, 1, 5])}
+        few = beam_search(model, source, lengths, nbest=nbest, **options)
+        taken = len(steps)
+        whole = beam_search(model, source, lengths, **options)
+        assert taken <= len(steps) - taken
+        steps.clear()
+        assert tokens_of([few]) == tokens_of([[hypotheses[:nbest] for hypotheses in whole]])
+
+
+def count_steps(model, steps: list[int]) -> None:
+    step = model.step
+    model.step = lambda *given: steps.append(1) or step(*given)
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 64, 100])
+@pytest.mark.parametrize("width", [100, 640, 1000, 6400, 12345])
+def test_the_largest_of_many_are_found_by_blocks(width, count):
+    generator = torch.Generator().manual_seed(width + count)
+    values = torch.randn(3, width, generator=generator)
+    values[1, : width // 2] = -math.inf
+    values[2, 5:] = -math.inf
+    found, places = beam_module.largest(values, count)
+    expected = values.sort(dim=1, descending=True).values[:, :count]
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(values.gather(1, places), expected)
+    assert all(len({*row}) == count for row in places[:2].tolist())

@@ -99,9 +99,9 @@ def small_models(monkeypatch) -> None:
     """Whatever the pages train is trained for two steps."""
     whole = fitting.fit
 
-    def small(pairs, *, recipe=None, **options):
-        settings = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe) if recipe else Recipe()
-        return whole(pairs, recipe=settings.changed(SMALL), **options)
+    def small(pairs, *, recipe=None, settings=(), **options):
+        wished = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe) if recipe else Recipe()
+        return whole(pairs, recipe=wished.with_settings(settings).changed(SMALL), **options)
 
     monkeypatch.setattr(fitting, "fit", small)
     monkeypatch.setattr(demo, "fit", small)

@@ -22,21 +22,30 @@ TEXTS = [
     "der Hund, ein brauner, schläft",
     "zwei Männer (und ein Hund) rennen!",
 ]
+STEPS = 70
 SMALL = {
-    "transformer": {"width": 16, "heads": 4, "feed_forward": 24, "encoder_layers": 2, "decoder_layers": 2},
+    "transformer": {
+        "width": 16,
+        "heads": 4,
+        "feed_forward": 24,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "dropout": 0.0,
+    },
     "recurrent": {"embedding": 8, "width": 8},
 }
 
 
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., Model]:
-    """A model of some settings, in evaluation mode; it ends its outputs after a few words."""
+    """A model of some settings, in evaluation mode, by chance or taught so that it knows ends."""
 
     def build(
         architecture: str = "transformer",
         *,
         tokenizer: Any = "bpe",
         search: Search | None = None,
+        taught: bool = False,
         **settings: Any,
     ) -> Model:
         torch.manual_seed(0)
@@ -44,12 +53,27 @@ def tiny() -> Callable[..., Model]:
         network = make(CONFIGS[architecture](**SMALL[architecture] | settings), len(words))
         with torch.no_grad():
             for parameter in network.parameters():
-                parameter.add_(torch.randn_like(parameter) * 0.3)
-            network.output.bias[END] += 2.0
+                parameter.add_(torch.randn_like(parameter) * (0.05 if taught else 0.3))
+        if taught:
+            teach(network, words)
         search = search or Search(beam=3, longest_ratio=1.0, longest_extra=10)
         return Model(network.eval(), words, search=search, name="tiny")
 
     return build
+
+
+def teach(network: Any, words: Tokenizer) -> None:
+    """Go some steps towards saying each text's translation; so few that others stay likely."""
+    ids = words.ids(TEXTS)
+    said = [*ids[3:], *ids[:3]]
+    given = torch.from_numpy(rectangle([[START, *row] for row in said]))
+    wanted = torch.from_numpy(rectangle([[*row, END] for row in said]))
+    source, lengths = torch.from_numpy(rectangle(ids)), torch.tensor([len(row) for row in ids])
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        (network.loss(source, lengths, given, wanted) / wanted.count_nonzero()).backward()
+        optimizer.step()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from regard.data.tokenization import END, PAD, START
 from regard.errors import InputError
 from regard.models.transformer import TransformerConfig, TransformerTranslator
+from regard.nn.guided import guided_loss
 from regard.nn.losses import smoothed_cross_entropy
 
 VOCABULARY = 19
@@ -237,6 +238,9 @@ def test_the_loss_of_a_model_that_copies_is_of_what_it_says_and_of_looking_twice
         twice = torch.minimum(weights[:, :t].sum(1), weights[:, t]).sum(-1)
         expected = expected + coverage * twice[wanted[:, t] != PAD].sum()
     torch.testing.assert_close(model.loss(source, lengths, given, wanted), expected)
+    wished = torch.softmax(weights.detach().roll(1, dims=1), -1)
+    guided = model.loss(source, lengths, given, wanted, wished=wished)
+    torch.testing.assert_close(guided - expected, guided_loss(weights, wished))
 
 
 def test_a_model_that_copies_says_nearly_the_same_in_bfloat16() -> None:

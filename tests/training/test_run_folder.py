@@ -37,6 +37,7 @@ def test_a_run_holds_what_the_plan_says(trained):
     assert names == {
         "regard.toml",
         "tokenizer.json",
+        "training-pairs.safetensors",
         "model.safetensors",
         "metrics.jsonl",
         "events.out.tfevents",

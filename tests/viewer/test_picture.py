@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import matplotlib
 import matplotlib.image
@@ -63,6 +64,27 @@ def test_gold_is_drawn_around_the_cell(tmp_path, words):
     orange = np.array([0xD1, 0x48, 0x0F])
     assert (np.abs(with_gold - orange).sum(-1) < 12).sum() > 200
     assert (np.abs(without - orange).sum(-1) < 12).sum() == 0
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_copied_word_is_underlined_and_the_legend_says_what_that_means(tmp_path, words, kind):
+    without = replace(words, copied=frozenset())
+    marked, plain = (draw(r, tmp_path / f"{n}.{kind}") for n, r in (("marked", words), ("plain", without)))
+    if kind == "svg":
+        assert ("copied" in texts(marked), "copied" in texts(plain)) == (True, False)
+        lines = [len(list(ElementTree.parse(path).iter(f"{SVG}path"))) for path in (marked, plain)]
+        assert lines[0] == lines[1] + 2  # below the word, and below the legend's
+        return
+    marked, plain = pixels(marked), pixels(plain)
+    assert marked.shape == plain.shape
+    rows, columns = np.nonzero((marked != plain).any(-1))
+    layout = Layout.of(words, 115.0, Ruler())
+    beside = columns < (2.5 + layout.indent + layout.margin) * marked.shape[1] / 120
+    scale, place = marked.shape[1] / 120, 10 + 0.5
+    below = 2.5 + layout.head + place * layout.cell
+    heights = rows[beside & (rows < (2.5 + layout.head + layout.rows * layout.cell) * scale)] / scale
+    assert len(heights)
+    assert (abs(heights - below) < layout.cell).all()
 
 
 def test_the_picture_has_the_stated_width_and_square_cells(tmp_path, words):

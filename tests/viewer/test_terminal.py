@@ -205,3 +205,12 @@ def test_unknown_colours_and_widths_are_refused(words):
     with console.capture() as capture:
         console.print(draw(words, width=30))
     assert max(map(cell_len, capture.get().split("\n"))) <= 30
+
+
+def test_a_copied_word_is_underlined_in_colour_and_starred_without():
+    record = AttentionRecord(np.eye(3), ("eins", "zwei", "drei"), ("one", "two", "three"), copied={1})
+    coloured = "\n".join(printed(record, 60, system="truecolor"))
+    assert re.findall(r"\x1b\[[0-9;]*4m(\w+)", coloured) == ["zwei", "copied"]
+    plain = "\n".join(printed(record, 60))
+    assert re.findall(r"\w+\*", plain) == ["zwei*"]
+    assert "* copied" in plain

@@ -88,11 +88,17 @@ def _start(
     from regard.training.display import reporter
     from regard.training.fit import fit as train_model
     from regard.training.origin import default_folder
-    from regard.training.recipe import Recipe
 
-    recipe = (Recipe.load(config) if config else Recipe()).with_settings(settings)
     folder = out or default_folder(pairs)
-    train_model(pairs, valid=validation, recipe=recipe, out=folder, links=links, reporter=reporter(stream))
+    train_model(
+        pairs,
+        valid=validation,
+        recipe=config,
+        settings=settings,
+        out=folder,
+        links=links,
+        reporter=reporter(stream),
+    )
     return folder
 
 

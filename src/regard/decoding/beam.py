@@ -5,7 +5,8 @@ score
 
     log P(y | x) / ((5 + |y|) / 6)^α
 
-and a sentence is done when it has k of them and no unfinished one can overtake the k-th, or at its limit.
+and a sentence is done when it has as many of them as are wanted and no unfinished one can overtake the last
+of these, or at its limit. So fewer steps find the best one than find the best k, and what is found is the same.
 
 Source: Graves 2012, arXiv:1211.3711; length penalty: Wu et al. 2016, eq. 14, arXiv:1609.08144.
 """
@@ -102,8 +103,8 @@ class _Ended:
         rows: of the last token, as it goes into the step that ends the hypothesis.
     """
 
-    def __init__(self, sentences: int, beam: int, dtype: torch.dtype, penalties: Tensor) -> None:
-        self.penalties = penalties
+    def __init__(self, sentences: int, beam: int, wanted: int, dtype: torch.dtype, penalties: Tensor) -> None:
+        self.wanted, self.penalties = wanted, penalties.to(dtype)
         self.scores = torch.full((sentences, beam), NEVER, dtype=dtype)
         self.log_probabilities = self.scores.clone()
         self.lengths = torch.zeros(sentences, beam, dtype=torch.long)
@@ -134,7 +135,7 @@ class _Ended:
             mine[at] = torch.cat([mine[at], new], dim=1).gather(1, kept)
 
     def overtaken(self, places: Tensor, best: Tensor, length: int, limits: Tensor) -> Tensor:
-        """Of which sentences nothing that still runs, `length` tokens long, can come among the first k.
+        """Of which sentences nothing that still runs, `length` tokens long, can come among those wanted.
 
         Args:
             places: (A,), which sentences.
@@ -143,7 +144,7 @@ class _Ended:
         """
         latest = self.penalties[limits.clamp(min=length) + 1]
         reach = torch.maximum(best / self.penalties[length + 1], best / latest)
-        return (best == NEVER) | (reach <= self.scores[places, -1])
+        return (best == NEVER) | (reach <= self.scores[places, self.wanted - 1])
 
 
 @dataclass
@@ -202,7 +203,7 @@ def beam_search(
         rules: what outputs keep to. Where nothing can be said that does, a sentence has no hypotheses.
         choose: which continuations are kept.
     """
-    most = int(limits.max())
+    most, wanted = int(limits.max()), beam if nbest is None else min(nbest, beam)
     penalties = torch.tensor([length_penalty(n, alpha) for n in range(most + 3)], dtype=torch.float64)
     places = torch.arange(len(source))
     steps, state = model.start(model.encode(source, lengths))
@@ -214,7 +215,7 @@ def beam_search(
     for length in range(most + 1):
         said, weights, state = model.step(steps, state, words)
         if ended is None:
-            ended = _Ended(len(source), beam, said.dtype, penalties.to(said.dtype))
+            ended = _Ended(len(source), beam, wanted, said.dtype, penalties)
             scores = torch.full((len(source), beam), NEVER, dtype=said.dtype)
             scores[:, 0] = 0.0
         place = Place(
@@ -243,7 +244,7 @@ def beam_search(
         state = state.select(parents)
         remembered = rules.advance(remembered, parents, words)
     assert ended is not None
-    return _hypotheses(ended, history, lengths.tolist(), beam if nbest is None else min(nbest, beam))
+    return _hypotheses(ended, history, lengths.tolist(), wanted)
 
 
 def _hypotheses(ended: _Ended, history: _History, keys: list[int], nbest: int) -> list[list[Hypothesis]]:

@@ -218,10 +218,16 @@ class Engine(Model):
             return_scores=True,
             return_attention=True,
         )
-        return [self._ranked(result, search, task.nbest) for result in found]
+        return [
+            self._ranked(result, search, task.nbest, limit)
+            for result, limit in zip(found, limits, strict=True)
+        ]
 
-    def _ranked(self, result: Any, search: Search, nbest: int) -> list[Hypothesis]:
-        """The best for a text by regard's length penalty; its own divides by length to the power α."""
+    def _ranked(self, result: Any, search: Search, nbest: int, limit: int) -> list[Hypothesis]:
+        """The best for a text by regard's length penalty; its own divides by length to the power α.
+
+        It has one limit for all texts that it is given at once; what goes beyond a text's own is cut.
+        """
         alpha = search.length_penalty
         found = []
         for place, (said, score) in enumerate(zip(result.hypotheses, result.scores, strict=True)):
@@ -229,18 +235,18 @@ class Engine(Model):
             found.append((log_probability / penalty(len(said) + 1, alpha), log_probability, place))
         return [
             Hypothesis(
-                [self.numbers[token] for token in result.hypotheses[place]],
+                [self.numbers[token] for token in result.hypotheses[place][:limit]],
                 log_probability,
                 score,
-                self._looked(result, place),
+                _looked(result.attention[place], min(limit, len(result.hypotheses[place]))),
             )
             for score, log_probability, place in sorted(found, key=lambda entry: -entry[0])[:nbest]
         ]
 
-    def _looked(self, result: Any, place: int) -> np.ndarray:
-        """The weights (T, S) of a hypothesis, without those of its end."""
-        rows = result.attention[place][: len(result.hypotheses[place])]
-        return np.array(rows, dtype=np.float32).reshape(len(rows), -1)
+
+def _looked(attention: Sequence[Sequence[float]], length: int) -> np.ndarray:
+    """The weights (T, S) of a hypothesis, without those of its end."""
+    return np.array(attention[:length], dtype=np.float32).reshape(length, -1)
 
 
 @dataclass(frozen=True)

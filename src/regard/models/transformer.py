@@ -393,10 +393,10 @@ class TransformerTranslator(nn.Module):
             consistency: α of R-Drop, how much it counts that two passes with other features dropped agree; 0
                 for one pass, as a model that copies always has it.
             wished: (B, T, S), where each step's alignment should look, and how much that counts; see
-                `regard.nn.guided`. A model that copies heeds none.
+                `regard.nn.guided`.
         """
         if self.copy_head is not None:
-            return self._copying_loss(source, lengths, given, wanted, smoothing)
+            return self._copying_loss(source, lengths, given, wanted, smoothing, wished)
         if consistency:
             source, lengths, given = (torch.cat([part, part]) for part in (source, lengths, given))
         seen: Seen = {} if wished is None else {self._shown: None}
@@ -412,7 +412,13 @@ class TransformerTranslator(nn.Module):
         return total + guided_loss(self._alignment(seen), wished.repeat(passes, 1, 1)) / passes
 
     def _copying_loss(
-        self, source: Tensor, lengths: Tensor, given: Tensor, wanted: Tensor, smoothing: float
+        self,
+        source: Tensor,
+        lengths: Tensor,
+        given: Tensor,
+        wanted: Tensor,
+        smoothing: float,
+        wished: Tensor | None,
     ) -> Tensor:
         """The loss of a model that copies, with that of looking again where was looked before."""
         seen: Seen = {COPY: None}
@@ -431,7 +437,7 @@ class TransformerTranslator(nn.Module):
         if self.config.coverage_loss:
             repeated = coverage_loss(weights).masked_fill(wanted == PAD, 0.0)
             total = total + self.config.coverage_loss * repeated.sum()
-        return total
+        return total if wished is None else total + guided_loss(weights, wished)
 
     def logits(self, features: Tensor) -> Tensor:
         """features (…, W) to the logits of each token of the vocabulary (…, V)."""

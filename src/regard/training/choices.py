@@ -10,6 +10,30 @@ from regard.training.recipe import Recipe
 CLOCK_ALONE = 1_000_000
 """Steps of a run that has a time limit and no other."""
 
+_SUITED: tuple[tuple[int, dict[str, dict[str, Any]]], ...] = (
+    (100_000, {}),
+    (
+        1_000_000,
+        {"model": {"width": 256, "feed_forward": 1024, "dropout": 0.2}, "training": {"learning_rate": 0.002}},
+    ),
+)
+_LARGE: dict[str, dict[str, Any]] = {
+    "model": {
+        "width": 512,
+        "heads": 8,
+        "feed_forward": 2048,
+        "encoder_layers": 6,
+        "decoder_layers": 6,
+        "dropout": 0.1,
+    },
+    "training": {"learning_rate": 0.001, "warmup": 4000, "batch_tokens": 8192},
+}
+
+
+def suited(pairs: int) -> Recipe:
+    """The recipe for so many pairs, where nobody says otherwise: the more there are, the larger the model."""
+    return Recipe().changed(next((tables for most, tables in _SUITED if pairs <= most), _LARGE))
+
 
 def chosen_vocabulary(pairs: int) -> int:
     """How many subwords suit so many pairs: few enough to be seen often, many enough to keep words whole."""

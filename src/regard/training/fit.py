@@ -16,7 +16,7 @@ from regard.data.links import Link
 from regard.data.tokenization import Tokenizer
 from regard.decoding.translator import Model
 from regard.errors import Interrupted, RecipeError, RunError
-from regard.training.choices import chosen_vocabulary, completed
+from regard.training.choices import chosen_vocabulary, completed, suited
 from regard.training.display import Reporter, Silent
 from regard.training.files import write_tensors
 from regard.training.guidance import (
@@ -26,13 +26,14 @@ from regard.training.guidance import (
     name_of,
     recorded_links,
     require_guidable,
+    require_in_memory,
     word_links,
 )
 from regard.training.large import large_corpora, large_files, large_material
 from regard.training.loop import Training
 from regard.training.material import Material, ShardedPairs
 from regard.training.memory import keep_freed_memory
-from regard.training.origin import Pairs, default_folder, read, recorded, recorded_files
+from regard.training.origin import Pairs, default_folder, files_of, read, recorded, recorded_files
 from regard.training.overlap import Fingerprints
 from regard.training.recipe import Recipe
 from regard.training.run import RunFolder, check_free, model_of, named_weights
@@ -44,6 +45,7 @@ def fit(
     *,
     valid: Pairs | None = None,
     recipe: Recipe | str | os.PathLike[str] | None = None,
+    settings: Sequence[str] = (),
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     links: GivenLinks | None = None,
@@ -55,8 +57,9 @@ def fit(
         pairs: a file of pairs (see `regard.data.corpora`), two files as a tuple (source, target), or the
             pairs themselves.
         valid: pairs to validate on; where None, some of `pairs` are set aside.
-        recipe: the settings, or a TOML file of them; the default suits the size of the corpus. A run that is
-            resumed keeps its own.
+        recipe: all settings, or a TOML file with some of them. What nobody says suits the size of the corpus.
+            A run that is resumed keeps its own.
+        settings: more settings, such as ``"model.width=256"``, which go before those of the recipe.
         out: the run's folder; where None, ``runs/`` and the name of the corpus.
         resume: go on with the run in `out`, which must have been started with the same pairs.
         links: where `training.guided_alignment` is not 0: a file with a line of links for each pair of
@@ -78,28 +81,33 @@ def fit(
     run = RunFolder.open(folder) if resume else None
     if run is None:
         check_free(folder)
-    settings = _recipe(recipe) if run is None else run.recipe
-    check_bleu_tokenizer(settings.evaluation.bleu_tokenizer)
-    require_guidable(settings, links)
+    wished = _recipe(recipe, settings) if run is None else run.recipe
+    check_bleu_tokenizer(wished.evaluation.bleu_tokenizer)
+    require_guidable(wished, links)
     reporter = reporter or Silent()
     tokenizer = run and run.tokenizer()
-    if large := large_files(pairs, settings):
-        training, validation = large_corpora(large, valid, settings, folder, tokenizer, reporter)
+    if files_of(pairs) is None:  # what may be read only once
+        pairs = read(pairs)
+    if large := large_files(pairs, wished):
+        require_in_memory(wished)
+        training, validation = large_corpora(large, valid, wished, folder, tokenizer, reporter)
     else:
-        training, validation = _corpora(pairs, valid, settings)
+        training, validation = _corpora(pairs, valid, wished)
     if run is not None:
         _require_same(run, training, validation)
-    tokenizer = tokenizer or _vocabulary(training, settings)
+    else:
+        wished = _recipe(recipe, settings, suited(len(training)))
+    tokenizer = tokenizer or _vocabulary(training, wished)
     if isinstance(training, LargeCorpus):
-        material = large_material(training, validation, tokenizer, settings, folder, reporter)
+        material = large_material(training, validation, tokenizer, wished, folder, reporter)
     else:
         material = Material.of(
             training,
             validation,
             tokenizer,
-            settings.data.longest,
-            dropout=settings.data.bpe_dropout,
-            seed=settings.training.seed,
+            wished.data.longest,
+            dropout=wished.data.bpe_dropout,
+            seed=wished.training.seed,
         )
     given = None
     if links is not None:
@@ -109,7 +117,7 @@ def fit(
     about = recorded(pairs, valid) | recorded_links(links, given and given[1])
     if run is not None and run.about["corpus"].get("links_digest") != about.get("links_digest"):
         raise RunError(f"{folder}: the links are not those the run was started with.")
-    run = run or _started(folder, settings, material, about)
+    run = run or _started(folder, wished, material, about)
     try:
         return _train(run, material, given, reporter)
     except KeyboardInterrupt:
@@ -202,10 +210,16 @@ def _batches(
     return training.batches(settings.batch_tokens, settings.seed, links)
 
 
-def _recipe(recipe: Recipe | str | os.PathLike[str] | None) -> Recipe:
-    if recipe is None:
-        return Recipe()
-    return recipe if isinstance(recipe, Recipe) else Recipe.load(os.fspath(recipe))
+def _recipe(
+    recipe: Recipe | str | os.PathLike[str] | None, settings: Sequence[str], suited: Recipe | None = None
+) -> Recipe:
+    """What was asked for, on top of what suits the corpus."""
+    base = suited or Recipe()
+    if isinstance(recipe, Recipe):
+        base = recipe
+    elif recipe is not None:
+        base = Recipe.load(os.fspath(recipe), base)
+    return base.with_settings(settings)
 
 
 def _vocabulary(training: Corpus | LargeCorpus, recipe: Recipe) -> Tokenizer:

@@ -94,6 +94,20 @@ def require_guidable(recipe: Recipe, links: GivenLinks | None) -> None:
         )
 
 
+def require_in_memory(recipe: Recipe) -> None:
+    """Pairs that are left on the disk have no links.
+
+    Raises:
+        RecipeError: attention is to be guided over such.
+    """
+    if recipe.training.guided_alignment:
+        raise RecipeError(
+            f"training.guided_alignment is {recipe.training.guided_alignment}, but the corpus has more pairs "
+            f"than data.in_memory {recipe.data.in_memory:,}, and what is left on the disk has no links. "
+            "Choose training.guided_alignment 0, or a larger data.in_memory."
+        )
+
+
 def word_links(
     pairs: Sequence[Pair],
     tokenizer: Tokenizer,

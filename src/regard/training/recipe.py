@@ -162,8 +162,12 @@ class Recipe:
             )
 
     @classmethod
-    def load(cls, path: str | Path) -> Recipe:
+    def load(cls, path: str | Path, base: Recipe | None = None) -> Recipe:
         """Read a TOML file.
+
+        Args:
+            path: of the file.
+            base: what the file leaves out; None for the defaults.
 
         Raises:
             RecipeError: no such file, not TOML, an unknown table or key, or a value that cannot be meant.
@@ -174,7 +178,7 @@ class Recipe:
             raise RecipeError(f"{path}: the recipe cannot be read: {error.strerror}.") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RecipeError(f"{path}: not a TOML file: {error}") from None
-        return cls().changed(tables, origin=f"{path}: ")
+        return (base or cls()).changed(tables, origin=f"{path}: ")
 
     def changed(self, tables: Mapping[str, Any], origin: str = "") -> Recipe:
         """This recipe with some settings replaced at once, given as ``{table: {key: value}}``."""
