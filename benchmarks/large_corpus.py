@@ -2,11 +2,10 @@
 
     python benchmarks/large_corpus.py DATA --pairs 5000000 --json benchmarks/results/large_corpus.json
 
-DATA holds train.lc.norm.tok.{en,de}. Its pairs are repeated, each with its number before it, so that no two are
-the same. The same model is trained for some steps on that corpus and on a small part of it, a process each; the
-largest resident memory of both is taken from the system at the end. Memory of a process is what it holds by
-itself (anonymous), not the mapped pages of files, which the system takes back when it needs them; both are
-noted.
+DATA holds train.lc.norm.tok.{en,de}. Its pairs are repeated, each with its number before it, so that no two
+are the same. The same model is trained for some steps on that corpus and on a small part of it, a process
+each, and the largest resident memory of both is noted: in all, and without mapped files, whose pages the
+system takes back when it needs them.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 import regard
@@ -92,3 +94,40 @@ def test_rouge_is_counted_where_it_is_asked_for(trained, test_file, answer, cli)
     ]
     assert "ROUGE-L" in cli("evaluate", trained, test_file, "--rouge").stdout
     assert "rouge1" not in answer("evaluate", trained, test_file)
+
+
+def test_pairs_that_were_trained_on_are_counted_and_said(trained, pairs, write_tsv, tmp_path, cli, answer):
+    known = pairs[:150]
+    path = write_tsv(tmp_path / "test.tsv", [*known, (known[0][0], "another"), ("0 0 0 0 0 0", "0")])
+    found = answer("evaluate", trained, path)["in_training"]
+    held_out = 10  # of 200 pairs, of which some may be among these
+    assert 150 - held_out <= found["pairs"] <= 150
+    assert found["sources"] in (found["pairs"], found["pairs"] + 1)
+    said = cli("evaluate", trained, path).stderr
+    assert said.startswith(f"regard: {found['pairs']} of 152 pairs were in the training data")
+
+
+def test_a_run_that_does_not_know_its_pairs_says_nothing_of_them(trained, pairs, write_tsv, tmp_path, answer):
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    (copy / "training-pairs.safetensors").unlink()
+    path = write_tsv(tmp_path / "test.tsv", pairs[:5])
+    assert answer("evaluate", copy, path)["in_training"] is None
+
+
+def test_a_damaged_file_of_fingerprints_is_named(trained, pairs, write_tsv, tmp_path, cli):
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    (copy / "training-pairs.safetensors").write_bytes(b"{}")
+    ended = cli("evaluate", copy, write_tsv(tmp_path / "test.tsv", pairs[:5]))
+    assert ended.status == 2
+    assert "training-pairs.safetensors: not a whole file of fingerprints" in ended.stderr
+
+
+def test_length_penalties_are_tried_and_the_best_is_named(trained, corpus, cli, answer):
+    lines = cli("evaluate", trained, corpus, "--tune-length-penalty", "--beam", 3).stdout.splitlines()
+    assert lines[0].split() == ["penalty", "score", "length"]
+    assert sum(line.endswith("best") for line in lines) == 1
+    found = answer("evaluate", trained, corpus, "--tune-length-penalty", "--beam", 3)
+    assert len(found["tried"]) == len(lines) - 1
+    assert found["best"] in [tried["length_penalty"] for tried in found["tried"]]

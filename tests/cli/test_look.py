@@ -61,3 +61,27 @@ def test_saving_and_drawing_go_together(trained, cli, answer, tmp_path):
         tmp_path / "y.html"
     )
     assert (tmp_path / "y.html").is_file()
+
+
+def test_a_model_without_heads_says_so(trained, cli):
+    ended = cli("look", trained, "1 2 3", "--head", 1)
+    assert ended.status == 2
+    assert "no layers of heads" in ended.stderr
+
+
+def test_single_heads_of_a_transformer_are_shown_with_their_names(pairs, answer, tmp_path):
+    from regard.training.fit import fit
+    from regard.training.recipe import Recipe
+
+    small = {"width": 16, "heads": 2, "feed_forward": 16, "encoder_layers": 2, "decoder_layers": 1}
+    training = {"steps": 2, "validate_every": 2, "batch_tokens": 256}
+    recipe = Recipe().changed({"data": {"tokenizer": "word"}, "model": small, "training": training})
+    fit(pairs, recipe=recipe, out=tmp_path / "run")
+    asked = ("look", tmp_path / "run", "1 2 3", "--target", "3 2 1")
+    records = answer(*asked, "--kind", "encoder")["records"]
+    assert [(r["kind"], r["layer"], r["head"]) for r in records] == [
+        ("encoder", layer, head) for layer in "12" for head in "12"
+    ]
+    assert records[0]["output_words"] == records[0]["input_words"] == ["1", "2", "3"]
+    (record,) = answer(*asked, "--layer", 1, "--head", 2)["records"]
+    assert (record["kind"], record["output_words"]) == ("cross", ["3", "2", "1"])

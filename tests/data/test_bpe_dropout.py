@@ -134,6 +134,18 @@ def test_texts_taken_from_cut_ones_are_cut_likewise():
     assert len(taken) == 4
 
 
+def test_a_text_that_would_become_too_long_stays_as_it_is():
+    texts = ["the trees stand there"] * 200 + ["", "☃☃☃☃☃☃☃☃☃☃"]
+    cut = tokenizer().cut(texts)
+    longest = 12
+    for dropout in (0.2, 1.0):
+        free = tokenizer().recut(cut, dropout, np.random.default_rng(0)).tolist()
+        bounded = tokenizer().recut(cut, dropout, np.random.default_rng(0), longest).tolist()
+        assert any(len(ids) > longest for ids in free)
+        for one, other, before in zip(free, bounded, cut.ids.tolist(), strict=True):
+            assert other == (one if len(one) <= longest else before)
+
+
 def test_a_pair_that_merges_twice_goes_by_its_first_rank():
     from regard.data.bpe_dropout import Merges
 

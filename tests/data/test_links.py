@@ -6,14 +6,20 @@ import pytest
 from regard.data.batches import Batches
 from regard.data.links import WordLinks
 from regard.data.ragged import Ragged
-from regard.data.tokenization import Tokenizer
+from regard.data.tokenization import Tokenizer, TokenizerKind
 
 SOURCES = ["the old house, over there", "a green   house!", "books über alles", "x", "我们 的 house"]
 TARGETS = ["das alte Haus, dort drüben", "ein grünes Haus!", "Bücher über alles", "y z", "unser Haus"]
-LINKS = [{(0, 0), (1, 1), (2, 2), (4, 3), (4, 4)}, {(0, 0), (1, 1)}, {(0, 0), (2, 2), (1, 1)}, set(), {(0, 0), (0, 1)}]
+LINKS = [
+    {(0, 0), (1, 1), (2, 2), (4, 3), (4, 4)},
+    {(0, 0), (1, 1)},
+    {(0, 0), (2, 2), (1, 1)},
+    set(),
+    {(0, 0), (0, 1)},
+]
 
 
-def tokenizer(kind="bpe", size=70):
+def tokenizer(kind: TokenizerKind = "bpe", size: int = 70) -> Tokenizer:
     return Tokenizer.train(SOURCES[:4] * 3 + TARGETS * 3, kind, vocabulary=size)
 
 
@@ -76,8 +82,8 @@ def test_unknown_characters_keep_their_place():
 def test_characters_are_words_where_they_are_tokens():
     cutter = Tokenizer.train(["abc", "de"], "character")
     links = WordLinks.of(cutter, ["abc"], ["de"], [{(0, 2), (1, 0), (1, 1)}], at_spaces_only=True)
-    sides = [Ragged.of(cutter.ids([text])) for text in ("abc", "de")]
-    found = links.shares(np.array([0]), *sides, (3, 4))
+    source, target = (Ragged.of(cutter.ids([text])) for text in ("abc", "de"))
+    found = links.shares(np.array([0]), source, target, (3, 4))
     np.testing.assert_allclose(found, [[[0, 0, 1, 0], [0.5, 0.5, 0, 0], [0, 0, 0, 0]]])
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 import toys
+
+from regard.data.tokenization import END, START
+from regard.decoding import avoided
 
 KINDS = ["bpe", "word", "character"]
 
@@ -31,6 +35,13 @@ def scores(model, **options) -> list[float]:
     return sorted(option.score for option in prediction.alternatives)
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """Words go on however unlikely it is."""
+    monkeypatch.setattr(avoided, "GOES_ON", 0.0)
+
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("forbid", [["a"], ["b , a", "ab"], [","], ["a b"]])
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_is_said_but_texts_with_a_forbidden_phrase(kind, forbid):
@@ -43,6 +54,7 @@ def test_all_is_said_but_texts_with_a_forbidden_phrase(kind, forbid):
     assert scores(model, forbid=forbid) == pytest.approx(expected)
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_is_said_but_texts_that_repeat_an_ngram_of_words(kind, n):
@@ -55,6 +67,7 @@ def test_all_is_said_but_texts_that_repeat_an_ngram_of_words(kind, n):
     assert scores(model, block_ngrams=n) == pytest.approx(expected)
 
 
+@pytest.mark.usefixtures("patient")
 def test_words_that_stand_between_spaces_are_meant_where_the_text_is_tokenised_already():
     model = toys.toy("bpe", texts=("ab, b", "b, a") * 3, vocabulary=9, split_punctuation=False)
     expected = sorted(
@@ -103,6 +116,23 @@ def test_a_word_that_begins_as_a_forbidden_one_is_said_where_several_hypotheses_
     texts = {option.text for option in model.predict(["a"], nbest=5000, forbid=["a"])[0].alternatives}
     assert {"ab", "b ab"} <= texts
     assert "a" not in texts
+
+
+def test_a_word_that_hardly_ever_goes_on_is_given_up_and_another_one_said():
+    model = toys.toy("character")
+    names = model.tokenizer.tokens
+    a, b, space = (names.index(name) for name in "ab ")
+    odds = torch.full((len(names), len(names)), -20.0, dtype=torch.float64)
+    odds[START, a], odds[START, b] = 10.0, 5.0
+    odds[[a, b], END] = 10.0
+    odds[a, b] = 1.0
+    model.network.table = torch.log_softmax(odds, dim=-1)
+    assert model.predict(["a"])[0].text == "a"
+    for options in ({"beam": 1}, {"beam": 2}, {"beam": 5}):
+        assert model.predict(["a"], forbid=["a"], **options)[0].text == "b"
+    odds[a, b] = 9.0  # now it may well be another word
+    model.network.table = torch.log_softmax(odds, dim=-1)
+    assert model.predict(["a"], beam=2, forbid=["a"])[0].text == "ab"
 
 
 def test_a_word_copied_from_the_source_is_no_forbidden_one():

@@ -266,3 +266,17 @@ def test_the_largest_of_many_are_found_by_blocks(width, count):
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(values.gather(1, places), expected)
     assert all(len({*row}) == count for row in places[:2].tolist())
+
+
+def test_what_could_only_overtake_much_later_is_not_waited_for():
+    table = torch.full((6, 6), -math.inf)
+    table[START, END], table[START, 4] = math.log(0.6), math.log(0.4)
+    table[4, 5], table[5, 4], table[4, END] = -0.01, -0.01, -0.01
+    best = {
+        lookahead: search_table(
+            table, limits=torch.tensor([30]), beam=2, alpha=2.0, nbest=1, lookahead=lookahead
+        )[0].tokens
+        for lookahead in (0, 1, 40)
+    }
+    assert best[0] == best[40]
+    assert len(best[0]) > len(best[1])

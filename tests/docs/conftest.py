@@ -66,6 +66,8 @@ def workplace(tmp_path, monkeypatch) -> Path:
     write_lines(tmp_path / "gold.en", ["the cat reads", "nobody writes"])
     write_lines(tmp_path / "gold.de", ["die Katze liest", "niemand schreibt"])
     write_lines(tmp_path / "gold.links", ["0-0 1-1 2-2 0?1", "0-0 1-1"])
+    count = len((tmp_path / "pairs.tsv").read_text(encoding="utf-8").splitlines())
+    write_lines(tmp_path / "pairs.links", ["0-0"] * count)
     with gzip.open(tmp_path / "pairs.tsv.gz", "wb") as file:
         file.write((tmp_path / "pairs.tsv").read_bytes())
     write_catalog(tmp_path / "messages.po")

@@ -111,7 +111,10 @@ def test_digamma_is_the_derivative_of_the_logarithm_of_gamma():
 
 
 def test_words_that_go_together_are_linked():
-    vocabulary = ["eins", "zwei", "drei", "vier", "fünf", "sechs"], ["one", "two", "three", "four", "five", "six"]
+    vocabulary = (
+        ["eins", "zwei", "drei", "vier", "fünf", "sechs"],
+        ["one", "two", "three", "four", "five", "six"],
+    )
     random = np.random.default_rng(3)
     chosen = [random.permutation(6)[: random.integers(2, 6)] for _ in range(200)]
     sources, targets = ([[side[i] for i in each] for each in chosen] for side in vocabulary)
@@ -142,7 +145,9 @@ def test_as_many_targets_as_sources_are_needed():
 def hansards():
     if not HANSARDS.is_dir():
         pytest.skip("../shared/data/hansards-en-fr is absent")
-    parts = {n: words((HANSARDS / n).read_text(encoding="utf-8").splitlines()) for n in ("gold.en", "gold.fr")}
+    parts = {
+        n: words((HANSARDS / n).read_text(encoding="utf-8").splitlines()) for n in ("gold.en", "gold.fr")
+    }
     for name in ("train.en", "train.fr"):
         parts[name] = words((HANSARDS / name).read_text(encoding="utf-8").split("\n")[:-1])
     return parts

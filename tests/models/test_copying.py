@@ -1,4 +1,4 @@
-"""What copying is for: a model that copies says words that it has never said before; without, it cannot."""
+"""What copying is for: a model that copies says words that it has never met before; without, it cannot."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from regard.models.architectures import Config, make
 from regard.models.recurrent import RecurrentConfig
 from regard.models.transformer import TransformerConfig
 
-MARK, WORDS, KNOWN = 4, 60, 40
-"""A token that says which word is meant; how many words there are, and how many are ever said in training."""
+MARK, WORDS, KNOWN = 4, 400, 300
+"""A token that says which word is meant; how many words there are, and how many are met in training."""
 
 CONFIGS = {
     "recurrent": RecurrentConfig(embedding=24, width=32, embedding_dropout=0.0, dropout=0.0),
@@ -26,8 +26,8 @@ CONFIGS = {
 
 
 def task(said: range, generator: torch.Generator, rows: int = 64) -> tuple[Tensor, Tensor]:
-    """Sources (B, 6) of any words, with a mark before one of them; what is to be said (B,), that word."""
-    words = torch.randint(MARK + 1, MARK + 1 + WORDS, (rows, 5), generator=generator)
+    """Sources (B, 6) of known words, with a mark before one; what is to be said, (B,), which is that one."""
+    words = torch.randint(MARK + 1, MARK + 1 + KNOWN, (rows, 5), generator=generator)
     place = torch.randint(0, 5, (rows,), generator=generator)
     wanted = torch.randint(said.start, said.stop, (rows,), generator=generator) + MARK + 1
     words[torch.arange(rows), place] = wanted
@@ -63,9 +63,9 @@ def share_right(model: Any, said: range) -> float:
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_a_model_that_copies_says_words_that_it_never_said_before(config):
+def test_a_model_that_copies_says_words_that_it_never_met_before(config):
     copying, without = learned(replace(config, copy=True)), learned(config)
-    never_said = range(KNOWN, WORDS)
+    never_met = range(KNOWN, WORDS)
     assert share_right(copying, range(KNOWN)) > 0.9
-    assert share_right(copying, never_said) > 0.9
-    assert share_right(without, never_said) < 0.3
+    assert share_right(copying, never_met) > 0.6
+    assert share_right(without, never_met) < 0.1

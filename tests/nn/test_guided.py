@@ -59,7 +59,8 @@ def networks() -> list:
         TransformerTranslator(small, 20),
         TransformerTranslator(TransformerConfig(**{**vars(small), "alignment_head": 0}), 20),
         RecurrentTranslator(
-            RecurrentConfig(embedding=8, width=16, dropout=0.0, embedding_dropout=0.0, recurrent_dropout=0.0), 20
+            RecurrentConfig(embedding=8, width=16, dropout=0.0, embedding_dropout=0.0, recurrent_dropout=0.0),
+            20,
         ),
     ]
 

@@ -23,7 +23,8 @@ from regard.training.loop import batch_loss
 from regard.training.recipe import Recipe
 
 torch.set_num_threads(1)
-network = TransformerTranslator(TransformerConfig(width=64, heads=8, encoder_layers=2, decoder_layers=2), 1000)
+config = TransformerConfig(width=64, heads=8, encoder_layers=2, decoder_layers=2)
+network = TransformerTranslator(config, 1000)
 words = np.full((256, 512), 7)
 batch = Batch(np.arange(256), words, np.full(256, 512), words, words)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -52,7 +53,10 @@ def test_a_process_out_of_memory_names_step_batch_and_setting():
 
 
 def test_batch_tokens_is_suggested_where_batches_are_large_and_longest_where_texts_are():
-    for shape, setting in (((64, 32, 28), "training.batch_tokens (now 2,048)"), ((8, 4000, 30), "data.longest")):
+    for shape, setting in (
+        ((64, 32, 28), "training.batch_tokens (now 2,048)"),
+        ((8, 4000, 30), "data.longest"),
+    ):
         with (
             pytest.raises(TrainingError, match=r"Train anew with a smaller") as caught,
             naming_exhaustion(batch(*shape), 3, Recipe()),
@@ -74,5 +78,8 @@ def test_batch_tokens_is_suggested_where_batches_are_large_and_longest_where_tex
 )
 def test_other_errors_are_left_as_they_are(error, verdict):
     assert is_exhaustion(error) is verdict
-    with pytest.raises(TrainingError if verdict else type(error)), naming_exhaustion(batch(1, 2, 3), 1, Recipe()):
+    with (
+        pytest.raises(TrainingError if verdict else type(error)),
+        naming_exhaustion(batch(1, 2, 3), 1, Recipe()),
+    ):
         raise error

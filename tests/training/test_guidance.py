@@ -36,7 +36,13 @@ SETTINGS = {
         "decoder_layers": 2,
         "dropout": 0.0,
     },
-    "training": {"steps": 60, "validate_every": 60, "warmup": 10, "learning_rate": 0.005, "batch_tokens": 256},
+    "training": {
+        "steps": 60,
+        "validate_every": 60,
+        "warmup": 10,
+        "learning_rate": 0.005,
+        "batch_tokens": 256,
+    },
 }
 
 
@@ -105,7 +111,7 @@ def test_other_links_are_not_those_of_the_run(tmp_path):
 
 
 def test_links_for_nothing_are_refused():
-    with pytest.raises(RecipeError, match="training.guided_alignment is 0"):
+    with pytest.raises(RecipeError, match=r"training\.guided_alignment is 0"):
         regard.fit(PAIRS, links=LINKS, recipe=recipe(), out="nowhere")
 
 
@@ -119,7 +125,7 @@ def test_links_for_nothing_are_refused():
     ],
 )
 def test_attention_that_cannot_be_guided_is_refused_with_both_settings(settings, named):
-    with pytest.raises(RecipeError, match="training.guided_alignment is 0.1") as caught:
+    with pytest.raises(RecipeError, match=r"training\.guided_alignment is 0\.1") as caught:
         Recipe().changed(settings | {"training": {"guided_alignment": 0.1}})
     assert named in str(caught.value)
 
@@ -134,7 +140,7 @@ def test_a_link_to_a_word_that_is_not_there_is_named_with_its_line():
     corpus = from_pairs([("a b", "c"), ("d", "e f")])
     words = Tokenizer.train(["a b c d e f"], "word")
     check_links([{(0, 1)}, {(1, 0)}], corpus, words, "links")
-    with pytest.raises(CorpusError, match=r"links:2: links source word 1 with target word 0, .* only 1 source"):
+    with pytest.raises(CorpusError, match=r"links:2: links source word 1 with target word 0"):
         check_links([{(0, 1)}, {(0, 1)}], corpus, words, "links")
 
 
@@ -150,15 +156,23 @@ def test_each_pair_keeps_its_own_links_when_some_are_set_aside():
 
 
 def test_punctuation_is_a_word_of_its_own_for_links_that_are_induced():
-    pairs = from_pairs([("der Hund.", "the dog."), ("der Baum.", "the tree."), ("ein Hund.", "a dog.")] * 5).pairs
+    pairs = from_pairs(
+        [("der Hund.", "the dog."), ("der Baum.", "the tree."), ("ein Hund.", "a dog.")] * 5
+    ).pairs
     texts = [text for pair in pairs for text in (pair.source, pair.target)]
     cutter = Tokenizer.train(texts, "bpe", vocabulary=60)
     found = word_links(pairs, cutter)
-    assert dict(zip(found.target_ends[0].tolist(), found.source_ends[0].tolist(), strict=True)) == {0: 0, 1: 1, 2: 2}
+    assert dict(zip(found.target_ends[0].tolist(), found.source_ends[0].tolist(), strict=True)) == {
+        0: 0,
+        1: 1,
+        2: 2,
+    }
 
 
 def test_the_run_says_what_links_it_was_started_with(tmp_path):
-    regard.fit(PAIRS, recipe=recipe(guided_alignment=0.5, steps=2, validate_every=2), links=LINKS, out=tmp_path / "r")
+    regard.fit(
+        PAIRS, recipe=recipe(guided_alignment=0.5, steps=2, validate_every=2), links=LINKS, out=tmp_path / "r"
+    )
     about = RunFolder.open(tmp_path / "r").about
     assert len(about["corpus"]["links_digest"]) == 64
     assert about["recipe"]["training"]["guided_alignment"] == 0.5

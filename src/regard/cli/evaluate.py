@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from regard.cli.output import Json, one_line, print_json, require_file, verb
 from regard.cli.pairs import pair_files
 from regard.errors import InputError
+
+if TYPE_CHECKING:
+    from regard.data.corpora import Corpus
+    from regard.decoding.translator import Model
 
 
 def evaluate(
@@ -41,6 +45,12 @@ def evaluate(
     outputs: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the outputs, a line each.")
     ] = None,
+    tune_length_penalty: Annotated[
+        bool,
+        typer.Option(
+            "--tune-length-penalty", help="Try some length penalties on these pairs, and say how good."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Score a model: BLEU, chrF, exact match, ROUGE of summaries, alignments against gold links."""
@@ -60,6 +70,9 @@ def evaluate(
         corpus = files.read()
         if bleu_tokenizer is not None:
             Recipe().changed({"evaluation": {"bleu_tokenizer": bleu_tokenizer}})
+        if tune_length_penalty:
+            _tune(model, corpus, beam, bleu_tokenizer, as_json=as_json)
+            return
         gold = None if links is None else list(zip(*read_links(links, transpose=True), strict=True))
         if gold is not None and len(gold) != len(corpus):
             raise InputError(
@@ -80,3 +93,22 @@ def evaluate(
             print_json(about | result.to_dict())
         else:
             print(result)
+
+
+def _tune(model: Model, corpus: Corpus, beam: int | None, tokenizer: str | None, *, as_json: bool) -> None:
+    """Print how good each length penalty is."""
+    from regard.decoding.tuning import tune_length_penalty
+    from regard.evaluation.text import bleu
+
+    tokenize = tokenizer or model.recipe.evaluation.bleu_tokenizer
+    tuning = tune_length_penalty(
+        model,
+        corpus.sources(),
+        corpus.targets(),
+        beam=beam,
+        measure=lambda outputs, wanted: bleu(outputs, wanted, tokenize=tokenize, confidence=False).value,
+    )
+    if as_json:
+        print_json({"test": corpus.name} | tuning.to_dict())
+    else:
+        print(tuning)

@@ -23,6 +23,16 @@ def look(
     ] = None,
     target: Annotated[str | None, typer.Option(help="What the model is made to say of the one text.")] = None,
     nbest: Annotated[int, typer.Option(help="Outputs of each text.", min=1)] = 1,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="Look at single heads of a Transformer: of the encoder, the decoder, or cross (the default)."
+        ),
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="The layer whose heads to show; all by default.", min=1)
+    ] = None,
+    head: Annotated[int | None, typer.Option(help="The head to show; all by default.", min=1)] = None,
     save: Annotated[
         Path | None,
         typer.Option(
@@ -52,7 +62,7 @@ def look(
             )
         model = load(run)
         wanted = None if target is None else utf8(target, "--target").strip()
-        view = look_at(model, texts, target=wanted, nbest=nbest)
+        view = look_at(model, texts, target=wanted, nbest=nbest, kind=kind, layer=layer, head=head)
         saved = None if save is None else view.save(save)
         if as_json:
             shown = [
@@ -61,6 +71,7 @@ def look(
                     "output_words": list(record.query_tokens),
                     "weights": record.weights.tolist(),
                 }
+                | {key: record.metadata[key] for key in ("kind", "layer", "head") if key in record.metadata}
                 for record in view.records
             ]
             print_json({"run": str(run), "saved": None if saved is None else str(saved), "records": shown})

@@ -114,6 +114,8 @@ def predict(
         if beam is None and samples is None:
             beam = max(nbest, model.search.beam)
         options |= {"nbest": nbest} | _given(beam=beam)
+        if engine == "ctranslate2":
+            options["alignments"] = as_json or alignments is not None
         if stream:
             _answer(model, options, as_json=as_json)
             return

@@ -3,8 +3,8 @@
 Both are sequences of words of which the last one is avoided where the others have just been said. They are
 told by their text, however it is cut into tokens, and a word counts only when it ends: «Hundert» is not
 «Hund», though it may begin with the same token. A search that keeps several hypotheses (`ahead`) lets such a
-word begin and forbids it to end; one that keeps a single hypothesis, which would have to go on with it to no
-good, forbids the token that would spell it in full.
+word begin and forbids it to end, and gives it up where it would have to go on against all probability; one
+that keeps a single hypothesis forbids the token that would spell it in full.
 
 Source of blocked n-grams: Paulus, Xiong and Socher 2018, section 2.5, arXiv:1705.04304.
 """
@@ -21,6 +21,9 @@ from torch import Tensor
 from regard.data.tokenization import END
 from regard.decoding.constraints import NEVER, Place
 from regard.decoding.spelling import Spelling
+
+GOES_ON = 0.01
+"""A word that must not be said is given up if the probability that it goes on as another one is smaller."""
 
 Endings = Mapping[tuple[str, ...], Collection[str]]
 """Which words may not follow a sequence of words."""
@@ -115,7 +118,7 @@ class Avoided(ABC):
             if self.silent(said):
                 continue
             if self.ahead and said.current and said.current in self.avoided(said.endings, said.words):
-                log_probabilities[row] = log_probabilities[row].masked_fill(self._closers(said.last), NEVER)
+                self._go_on(log_probabilities[row], said.last)
             for token in self._completing(said):
                 rows.append(row)
                 tokens.append(token)
@@ -143,6 +146,12 @@ class Avoided(ABC):
             for token in self.tokens_of.get(word, ()):
                 if self._blocked(token) and (first or self._begins(said.last, token)):
                     yield token
+
+    def _go_on(self, log_probabilities: Tensor, last: int) -> None:
+        """Forbid (V,) all that would end the current word, and everything where it hardly ever goes on."""
+        log_probabilities.masked_fill_(self._closers(last), NEVER)
+        if log_probabilities.logsumexp(dim=0).exp() < GOES_ON:
+            log_probabilities.fill_(NEVER)
 
     def _blocked(self, token: int) -> bool:
         """Whether a token that spells an avoided word in full is forbidden, not what follows it."""

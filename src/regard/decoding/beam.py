@@ -6,7 +6,7 @@ score
     log P(y | x) / ((5 + |y|) / 6)^α
 
 and a sentence is done when it has as many of them as are wanted and no unfinished one can overtake the last
-of these, or at its limit. So fewer steps find the best one than find the best k, and what is found is the same.
+of these, or at its limit. So the best one is found in fewer steps than the best k, and is the same one.
 
 Source: Graves 2012, arXiv:1211.3711; length penalty: Wu et al. 2016, eq. 14, arXiv:1609.08144.
 """
@@ -188,6 +188,7 @@ def beam_search(
     beam: int = 5,
     alpha: float = 1.0,
     nbest: int | None = None,
+    lookahead: int = 0,
     rules: Rules = NO_RULES,
     choose: Chooser = likeliest,
 ) -> list[list[Hypothesis]]:
@@ -200,6 +201,8 @@ def beam_search(
         beam: k, hypotheses kept at each step.
         alpha: α of the length penalty; 0 for none.
         nbest: how many to return at most; None for k.
+        lookahead: within how many more tokens an unfinished hypothesis must be able to overtake to be waited
+            for; 0 for any number up to its limit.
         rules: what outputs keep to. Where nothing can be said that does, a sentence has no hypotheses.
         choose: which continuations are kept.
     """
@@ -227,7 +230,8 @@ def beam_search(
         ended.add(places, found.ended_scores, found.ended_rows, length)
         scores = found.scores
         require_numbers(scores)
-        running = ~ended.overtaken(places, scores[:, 0], length + 1, limits[places])
+        within = limits[places].clamp(max=length + 1 + lookahead) if lookahead else limits[places]
+        running = ~ended.overtaken(places, scores[:, 0], length + 1, within)
         history.weights.append(weights)
         left = int(running.sum())
         if not left:

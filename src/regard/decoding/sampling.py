@@ -20,11 +20,15 @@ import torch
 from torch import Tensor
 
 from regard.data.tokenization import END
+from regard.decoding.beam import largest
 from regard.decoding.constraints import NEVER, Rules
 from regard.decoding.hypothesis import Hypothesis
 from regard.decoding.paths import NO_RULES, follow
 from regard.errors import InputError
 from regard.models.interface import EncoderDecoder
+
+FEW = 64
+"""How many words are tried first, when words are to have a share of the probability together."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,30 @@ def narrowed(log_probabilities: Tensor, sampling: Sampling) -> tuple[Tensor, Ten
     Returns:
         probabilities (R, N) in float64, in falling order where words are left out, and the words (R, N).
     """
-    warm = log_probabilities.double() / sampling.temperature
-    words = torch.arange(warm.shape[1]).expand_as(warm)
-    if 0 < sampling.top_k < warm.shape[1]:
-        warm, words = warm.topk(sampling.top_k, dim=1)
+    warm = log_probabilities / sampling.temperature
+    vocabulary = warm.shape[1]
+    if 0 < sampling.top_k < vocabulary:
+        warm, words = largest(warm, sampling.top_k)
+        probabilities = torch.softmax(warm.double(), dim=1)
     elif sampling.top_p < 1:
-        warm, words = warm.sort(dim=1, descending=True, stable=True)
-    probabilities = torch.softmax(warm, dim=1)
+        probabilities, words = _falling(warm, sampling.top_p)
+    else:
+        return torch.softmax(warm, dim=1).double(), torch.arange(vocabulary).expand_as(warm)
     if sampling.top_p < 1:
         before = probabilities.cumsum(dim=1) - probabilities
         probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
         probabilities = probabilities / probabilities.sum(dim=1, keepdim=True)
+    return probabilities, words
+
+
+def _falling(warm: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Probabilities in falling order with their words, of few words if these have the share, else of all."""
+    total = warm.double().logsumexp(dim=1, keepdim=True)
+    found, words = largest(warm, min(FEW, warm.shape[1]))
+    probabilities = (found.double() - total).exp()
+    if (probabilities.sum(dim=1) < share).any():
+        found, words = warm.sort(dim=1, descending=True, stable=True)
+        probabilities = (found.double() - total).exp()
     return probabilities, words
 
 

@@ -67,6 +67,8 @@ class Search:
         min_length: an output has at least so many tokens.
         block_ngrams: so many words are never said twice in the same order; 0 for any.
         longest_source: a text of more tokens is refused.
+        lookahead: within how many more tokens an unfinished hypothesis must be able to overtake the best
+            ended one to be waited for; 0 for any number.
     """
 
     beam: int = 5
@@ -77,6 +79,7 @@ class Search:
     min_length: int = 0
     block_ngrams: int = 0
     longest_source: int = 10_000
+    lookahead: int = 4
 
 
 class Model:
@@ -337,6 +340,7 @@ class Model:
                 beam=task.search.beam,
                 alpha=alpha,
                 nbest=task.nbest,
+                lookahead=task.search.lookahead,
                 rules=rules,
                 choose=choose,
             )

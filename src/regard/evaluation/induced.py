@@ -36,7 +36,7 @@ UNSEEN = 1e-9
 CHUNK = 1 << 19
 """How many pairs of words are held in rectangles at once."""
 MOST_CELLS = 1 << 22
-"""A pair of texts of more pairs of words than this has no links: a page against a page is no sentence pair."""
+"""A pair of texts with more pairs of words than this has no links: two pages are no pair of sentences."""
 MOST_PAIRS = 200_000
 """How many pairs of texts are learned from, taken evenly from a larger corpus."""
 
@@ -225,7 +225,7 @@ class Direction:
             width, height = lengths[rows[0], 0], lengths[rows, 1].max()
             left = np.zeros((len(rows), 1 + width), np.int64)
             right = np.zeros((len(rows), height), np.int64)
-            for b, row in enumerate(rows):
+            for b, row in enumerate(rows.tolist()):
                 left[b, 1:] = [self.given_words.get(word.casefold(), -1) for word in given[row]]
                 right[b, : lengths[row, 1]] = [
                     self.generated_words.get(word.casefold(), base - 1) for word in generated[row]

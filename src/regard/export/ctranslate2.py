@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +48,8 @@ HOLDS: Mapping[str, tuple[Any, ...]] = {
     "copy": (False,),
 }
 INSTEAD = "Export it to onnx, which holds everything."
+NEVER_SAID = {SPECIAL_TOKENS[PAD], SPECIAL_TOKENS[START]}
+"""Left out afterwards: to suppress them while it searches would change the probabilities of all others."""
 OPTIONS = ("beam", "nbest", "length_penalty", "min_length", "progress", "first")
 """What the engine can be asked for."""
 
@@ -156,6 +159,7 @@ class Engine(Model):
         known = SimpleNamespace(config=_Limits("learned" if about["positions"] else "", about["positions"]))
         super().__init__(known, tokenizer, search=Search(**about["search"]), name=about["name"])
         self.translator = _translator(folder, threads)
+        self.looks_again = True
         self.names = vocabulary(tokenizer)
         self.numbers = {name: number for number, name in enumerate(self.names)}
 
@@ -169,11 +173,13 @@ class Engine(Model):
     def __repr__(self) -> str:
         return f"<regard Engine {self.name!r}: CTranslate2, {len(self.tokenizer):,} tokens>"
 
-    def predict(self, texts: Sequence[str], **options: Any) -> list[Prediction]:
+    def predict(self, texts: Sequence[str], *, alignments: bool = True, **options: Any) -> list[Prediction]:
         """Say what the model says of each text, as `Model.predict`.
 
         Args:
             texts: inputs, in any order and of any length.
+            alignments: whether each first word's place in an alignment shall be right, which takes a second
+                look at texts of different lengths that are searched together.
             options: beam, nbest, length_penalty, min_length, progress: as for `Model.predict`. What it takes
                 besides is refused.
 
@@ -186,7 +192,9 @@ class Engine(Model):
             raise InputError(
                 f"predict(): the engine ctranslate2 has no {named}. Leave it out, or use regard's own engine."
             )
-        return super().predict(texts, **options)
+        engine = copy(self)
+        engine.looks_again = alignments
+        return Model.predict(engine, texts, **options)
 
     def align(
         self, sources: Sequence[str], targets: Sequence[str], *, at_spaces_only: bool = False
@@ -204,33 +212,67 @@ class Engine(Model):
         self, sentences: Sequence[Encoded], numbers: Sequence[int], task: Any
     ) -> list[list[Hypothesis]]:
         """The hypotheses of some texts, the best first, ranked as regard ranks them."""
+        found = self._hypotheses(sentences, numbers, task, [])
+        lost = [row for row, hypotheses in enumerate(found) if not hypotheses]
+        if lost:
+            never = [[token] for token in sorted(NEVER_SAID)]
+            again = [sentences[row] for row in lost], [numbers[row] for row in lost]
+            for row, hypotheses in zip(lost, self._hypotheses(*again, task, never), strict=True):
+                found[row] = hypotheses
+        return found
+
+    def _hypotheses(
+        self, sentences: Sequence[Encoded], numbers: Sequence[int], task: Any, suppressed: list[list[str]]
+    ) -> list[list[Hypothesis]]:
+        """The same, where some of them may have nothing but what is never said."""
         search: Search = task.search
         limits = [self._limit(len(s.ids), i, task) for s, i in zip(sentences, numbers, strict=True)]
+        spelt = [[self.names[i] for i in sentence.ids] for sentence in sentences]
         found = self.translator.translate_batch(
-            [[self.names[i] for i in sentence.ids] for sentence in sentences],
+            spelt,
             beam_size=search.beam,
             num_hypotheses=search.beam,
             length_penalty=search.length_penalty,
             max_input_length=0,
             max_decoding_length=max(limits),
             min_decoding_length=search.min_length,
-            suppress_sequences=[[SPECIAL_TOKENS[PAD]], [SPECIAL_TOKENS[START]]],
+            suppress_sequences=suppressed,
             return_scores=True,
             return_attention=True,
         )
-        return [
-            self._ranked(result, search, task.nbest, limit)
-            for result, limit in zip(found, limits, strict=True)
+        hypotheses = [
+            self._ranked(result, len(tokens), limit, search, task.nbest)
+            for result, tokens, limit in zip(found, spelt, limits, strict=True)
         ]
+        if search.beam > 1 and self.looks_again and len({len(tokens) for tokens in spelt}) > 1:
+            self._mend(spelt, hypotheses)
+        return hypotheses
 
-    def _ranked(self, result: Any, search: Search, nbest: int, limit: int) -> list[Hypothesis]:
+    def _mend(self, spelt: list[list[str]], hypotheses: list[list[Hypothesis]]) -> None:
+        """Write where the first step looked, which depends on no hypothesis, into the weights.
+
+        A beam search of CTranslate2 (4.8 at least) counts what that step's heads would see of the padding
+        behind shorter texts; its greedy search does not.
+        """
+        first = self.translator.translate_batch(
+            spelt, beam_size=1, max_input_length=0, max_decoding_length=1, return_attention=True
+        )
+        for result, mine in zip(first, hypotheses, strict=True):
+            for hypothesis in mine:
+                if len(hypothesis.weights) and result.attention[0]:
+                    hypothesis.weights[0] = result.attention[0][0]
+
+    def _ranked(self, result: Any, keys: int, limit: int, search: Search, nbest: int) -> list[Hypothesis]:
         """The best for a text by regard's length penalty; its own divides by length to the power α.
 
-        It has one limit for all texts that it is given at once; what goes beyond a text's own is cut.
+        It has one limit for all texts that it is given at once; what goes beyond a text's own is cut. The
+        text has so many tokens, the keys of its attention.
         """
         alpha = search.length_penalty
         found = []
         for place, (said, score) in enumerate(zip(result.hypotheses, result.scores, strict=True)):
+            if NEVER_SAID & {*said}:
+                continue
             log_probability = score * (len(said) + 1) ** alpha
             found.append((log_probability / penalty(len(said) + 1, alpha), log_probability, place))
         return [
@@ -238,15 +280,15 @@ class Engine(Model):
                 [self.numbers[token] for token in result.hypotheses[place][:limit]],
                 log_probability,
                 score,
-                _looked(result.attention[place], min(limit, len(result.hypotheses[place]))),
+                _looked(result.attention[place], min(limit, len(result.hypotheses[place])), keys),
             )
             for score, log_probability, place in sorted(found, key=lambda entry: -entry[0])[:nbest]
         ]
 
 
-def _looked(attention: Sequence[Sequence[float]], length: int) -> np.ndarray:
+def _looked(attention: Sequence[Sequence[float]], length: int, keys: int) -> np.ndarray:
     """The weights (T, S) of a hypothesis, without those of its end."""
-    return np.array(attention[:length], dtype=np.float32).reshape(length, -1)
+    return np.array(attention[:length], dtype=np.float32).reshape(length, keys)
 
 
 @dataclass(frozen=True)

@@ -30,21 +30,9 @@ from regard.export.limits import require, setting
 from regard.export.plain import RecurrentReader, RecurrentStepper, TransformerReader, TransformerStepper
 from regard.models.config import SCORES
 
-OPSET = 20
-HOLDS: Mapping[str, tuple[Any, ...]] = {
-    "attention": (
-        *SCORES,
-        "softmax",
-        "sink",
-        "sparsemax",
-        "entmax15",
-        "entmax",
-        "sigmoid",
-        "top_k",
-        "hardmax",
-    ),
-}
-INSTEAD = "A mechanism that picks keys or sums over them runs in regard alone."
+NORMALIZERS = ("softmax", "sink", "sparsemax", "entmax15", "sigmoid", "top_k", "hardmax")
+HOLDS: Mapping[str, tuple[Any, ...]] = {"attention": (*SCORES, *NORMALIZERS), "normalizer": NORMALIZERS}
+INSTEAD = "What picks keys, sums over them, or learns its α runs in regard alone."
 
 
 def write(model: Model, folder: str | Path) -> None:

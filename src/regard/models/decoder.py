@@ -216,7 +216,7 @@ class DecoderPass(LayersPass):
     def __init__(self, decoder: RecurrentDecoder, encoded: Encoded) -> None:
         mechanism = Mechanism(decoder.score, decoder.weigher, decoder.chunk_score)
         self.attend = mechanism.over(encoded.outputs, encoded.mask)
-        super().__init__(decoder, len(encoded.outputs))
+        super().__init__(decoder, encoded.outputs.shape[0])
         self.combine, self.output = Shared(decoder.combine.weight), decoder.output
         self.decoder, self.tokens = decoder, encoded.tokens
 

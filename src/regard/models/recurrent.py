@@ -99,7 +99,7 @@ class RecurrentTranslator(nn.Module):
     def _embed(self, embedding: nn.Embedding, tokens: Tensor) -> Tensor:
         """tokens (B, L) to (B, L, E), of about unit size, dropped feature by feature over each sentence."""
         embedded = embedding(tokens) * self.config.embedding**0.5
-        shape = (len(tokens), 1, self.config.embedding)
+        shape = (tokens.shape[0], 1, self.config.embedding)
         return drop(embedded, variational_mask(shape, self.config.embedding_dropout, training=self.training))
 
     def encode(self, source: Tensor, lengths: Tensor) -> Encoded:

@@ -150,7 +150,7 @@ class SentenceAttention:
             query: (R, D), as many rows for each sentence, one sentence after the other: R = B · Q.
             state: of as many rows, from `start` or of the step before.
         """
-        queries = query.unflatten(0, (len(self.bias), -1))
+        queries = query.unflatten(0, (self.bias.shape[0], -1))
         before = state.remembered
         if before is not None:
             before = before.unflatten(0, queries.shape[:2])

@@ -11,7 +11,13 @@ from regard.data.batches import Batch
 from regard.errors import TrainingError
 from regard.training.recipe import Recipe
 
-_SIGNS = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc")
+_SIGNS = (
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "out of memory",
+    "bad_alloc",
+)
 
 
 @contextmanager
@@ -44,7 +50,7 @@ def is_exhaustion(error: BaseException) -> bool:
 def exhausted(batch: Batch, step: int, recipe: Recipe) -> str:
     """Which batch was too large, and which setting makes it smaller.
 
-    A batch has at least `regard.data.shapes.ROW_STEP` pairs: where so few are too many, only shorter ones help.
+    A batch has at least `regard.data.shapes.ROW_STEP` pairs: where these are too many, shorter ones help.
     """
     rows, source = batch.source.shape
     target = batch.wanted.shape[1]

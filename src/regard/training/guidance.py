@@ -36,7 +36,8 @@ def given_links(links: GivenLinks, corpus: Corpus) -> list[Collection[Link]]:
     if len(found) != len(corpus):
         skipped = f", after {corpus.empty:,} with an empty side were skipped" if corpus.empty else ""
         raise InputError(
-            f"{name}: {len(found):,} lines of links but {len(corpus):,} pairs{skipped}; one is needed for each."
+            f"{name}: {len(found):,} lines of links but {len(corpus):,} pairs{skipped}; one is needed for "
+            "each."
         )
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,7 @@ def encode(
 def _cut_anew(
     tokenizer: Tokenizer, sources: CutTexts, targets: CutTexts, longest: int, dropout: float, seed: int
 ) -> Callable[[int], tuple[Ragged, Ragged]]:
+    @lru_cache(maxsize=1)  # the first epoch is asked for by who chooses shapes and counts batches too
     def anew(epoch: int) -> tuple[Ragged, Ragged]:
         random = np.random.default_rng([seed, epoch])
         return (

@@ -45,6 +45,7 @@ ADDED_SETTINGS = (
         "decoding.min_length",
         "decoding.block_ngrams",
         "decoding.longest_source",
+        "decoding.lookahead",
     }
 )
 """Settings that runs of this format may lack, as they came later; those runs have the defaults."""
@@ -261,7 +262,7 @@ def _recipe(path: Path, about: Mapping[str, Any]) -> Recipe:
             for key in settings
             if key not in about["recipe"].get(table, {}) and f"{table}.{key}" not in ADDED_SETTINGS
         ]
-    except (KeyError, AttributeError):
+    except (KeyError, AttributeError, TypeError):
         raise RunError(f"{described}: cut short: the recipe is missing.") from None
     except RecipeError as error:
         raise RunError(f"{described}: {error}") from None
