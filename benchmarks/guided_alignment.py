@@ -42,7 +42,7 @@ SETTINGS = {
 
 def main() -> None:
     """Train, align, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--weight", type=float, default=0.3)
     parser.add_argument("--seed", type=int, default=1)

@@ -121,7 +121,7 @@ def test_a_word_that_begins_as_a_forbidden_one_is_said_where_several_hypotheses_
 def test_a_word_that_hardly_ever_goes_on_is_given_up_and_another_one_said():
     model = toys.toy("character")
     names = model.tokenizer.tokens
-    a, b, space = (names.index(name) for name in "ab ")
+    a, b = (names.index(name) for name in "ab")
     odds = torch.full((len(names), len(names)), -20.0, dtype=torch.float64)
     odds[START, a], odds[START, b] = 10.0, 5.0
     odds[[a, b], END] = 10.0

@@ -9,6 +9,7 @@ import pytest
 import torch
 import toys
 
+from regard.decoding import sampling as sampling_module
 from regard.decoding.sampling import Sampling, narrowed, sample
 from regard.errors import InputError
 
@@ -39,6 +40,25 @@ def test_words_are_drawn_from_what_was_asked_for(temperature, top_k, top_p):
     )
     found = {int(w): float(p) for w, p in zip(words[0], probabilities[0], strict=True) if p > 0}
     assert found == pytest.approx(by_hand(temperature, top_k, top_p))
+
+
+def test_a_nucleus_of_few_words_is_that_of_all_sorted(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    sharp = torch.tensor([[9.0], [1.0], [0.1]], dtype=torch.float64)
+    said = torch.log_softmax(sharp * torch.randn(3, 500, generator=generator, dtype=torch.float64), dim=1)
+    for share in (0.5, 0.9, 0.999):
+        few = distributions(said, Sampling(top_p=share))
+        monkeypatch.setattr(sampling_module, "FEW", 500)
+        assert few == [pytest.approx(each) for each in distributions(said, Sampling(top_p=share))]
+        monkeypatch.undo()
+
+
+def distributions(said, sampling: Sampling) -> list[dict[int, float]]:
+    probabilities, words = narrowed(said, sampling)
+    return [
+        {w: p for w, p in zip(*row, strict=True) if p > 0}
+        for row in zip(words.tolist(), probabilities.tolist(), strict=True)
+    ]
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.6}, {"top_k": 2}, {"top_p": 0.6}])

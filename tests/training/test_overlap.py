@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import regard
 from regard.data.corpora import Pair
 from regard.errors import RunError
 from regard.training.overlap import FILE, Fingerprints, Overlap
@@ -66,3 +67,14 @@ def test_a_pair_is_remembered_in_sixteen_bytes(tmp_path):
 def test_it_is_said_in_one_sentence(found, sentence):
     assert str(found) == sentence and found
     assert not Overlap(0, 0, 9)
+
+
+def test_training_says_how_many_of_the_validation_pairs_it_learns_from(pairs, recipe, listener, tmp_path):
+    short = recipe.changed({"training": {"steps": 2, "validate_every": 2}})
+    heard = listener()
+    regard.fit(pairs[:50], valid=pairs[45:60], recipe=short, out=tmp_path / "run", reporter=heard)
+    said = "of the validation pairs, 5 of 15 pairs were in the training data: scores on these say little"
+    assert said in heard.notes
+    apart = listener()
+    regard.fit(pairs[:50], valid=pairs[50:60], recipe=short, out=tmp_path / "apart", reporter=apart)
+    assert not any("in the training data" in note for note in apart.notes)

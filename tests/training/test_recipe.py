@@ -257,3 +257,10 @@ def test_recipes_cannot_be_changed_in_place():
     recipe: Any = Recipe()
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipe.model.width = 3
+
+
+def test_r_drop_and_copying_are_refused_together_naming_both():
+    with pytest.raises(RecipeError) as error:
+        Recipe().with_settings(["model.copy=true", "training.r_drop=1.0"])
+    assert "training.r_drop is 1.0" in str(error.value)
+    assert "model.copy is true" in str(error.value)

@@ -23,7 +23,7 @@ from regard.decoding.constraints import NEVER, Place
 from regard.decoding.spelling import Spelling
 
 GOES_ON = 0.01
-"""A word that must not be said is given up if the probability that it goes on as another one is smaller."""
+"""With tokens less probable than this a word that must not be said does not go on as another one."""
 
 Endings = Mapping[tuple[str, ...], Collection[str]]
 """Which words may not follow a sequence of words."""
@@ -148,10 +148,9 @@ class Avoided(ABC):
                     yield token
 
     def _go_on(self, log_probabilities: Tensor, last: int) -> None:
-        """Forbid (V,) all that would end the current word, and everything where it hardly ever goes on."""
-        log_probabilities.masked_fill_(self._closers(last), NEVER)
-        if log_probabilities.logsumexp(dim=0).exp() < GOES_ON:
-            log_probabilities.fill_(NEVER)
+        """Forbid (V,) all that would end the current word, and all that it hardly ever goes on with."""
+        rare = log_probabilities.exp() < GOES_ON
+        log_probabilities.masked_fill_(self._closers(last) | rare, NEVER)
 
     def _blocked(self, token: int) -> bool:
         """Whether a token that spells an avoided word in full is forbidden, not what follows it."""

@@ -92,13 +92,17 @@ def narrowed(log_probabilities: Tensor, sampling: Sampling) -> tuple[Tensor, Ten
 
 
 def _falling(warm: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Probabilities in falling order with their words, of few words if these have the share, else of all."""
+    """Probabilities in falling order with their words: of a few where these have the share, else of all."""
     total = warm.double().logsumexp(dim=1, keepdim=True)
     found, words = largest(warm, min(FEW, warm.shape[1]))
     probabilities = (found.double() - total).exp()
-    if (probabilities.sum(dim=1) < share).any():
-        found, words = warm.sort(dim=1, descending=True, stable=True)
-        probabilities = (found.double() - total).exp()
+    flat = (probabilities.sum(dim=1) < share).nonzero()[:, 0]
+    if not len(flat) or words.shape[1] == warm.shape[1]:
+        return probabilities, words
+    more = warm.shape[1] - words.shape[1]
+    probabilities, words = (torch.nn.functional.pad(part, (0, more)) for part in (probabilities, words))
+    found, words[flat] = warm[flat].sort(dim=1, descending=True)
+    probabilities[flat] = (found.double() - total[flat]).exp()
     return probabilities, words
 
 

@@ -225,7 +225,7 @@ class Direction:
             width, height = lengths[rows[0], 0], lengths[rows, 1].max()
             left = np.zeros((len(rows), 1 + width), np.int64)
             right = np.zeros((len(rows), height), np.int64)
-            for b, row in enumerate(rows.tolist()):
+            for b, row in enumerate(map(int, rows)):
                 left[b, 1:] = [self.given_words.get(word.casefold(), -1) for word in given[row]]
                 right[b, : lengths[row, 1]] = [
                     self.generated_words.get(word.casefold(), base - 1) for word in generated[row]

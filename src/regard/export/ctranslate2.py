@@ -47,7 +47,7 @@ HOLDS: Mapping[str, tuple[Any, ...]] = {
     "encoder_window": (0,),
     "copy": (False,),
 }
-INSTEAD = "Export it to onnx, which holds everything."
+INSTEAD = "Try onnx, which holds nearly everything."
 NEVER_SAID = {SPECIAL_TOKENS[PAD], SPECIAL_TOKENS[START]}
 """Left out afterwards: to suppress them while it searches would change the probabilities of all others."""
 OPTIONS = ("beam", "nbest", "length_penalty", "min_length", "progress", "first")

@@ -44,7 +44,7 @@ HOLDS: Mapping[str, tuple[Any, ...]] = {
     "encoder_window": (0,),
     "copy": (False,),
 }
-INSTEAD = "Export it to ctranslate2, which holds more, or to onnx, which holds everything."
+INSTEAD = "Try ctranslate2, which holds more, or onnx, which holds nearly everything."
 TYPES = {"post": "marian", "pre": "pegasus"}
 CLASSES = {"marian": "MarianMTModel", "pegasus": "PegasusForConditionalGeneration"}
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "silu", "silu": "silu"}

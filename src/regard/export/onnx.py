@@ -15,6 +15,7 @@ import io
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from regard.export.limits import require, setting
 from regard.export.plain import RecurrentReader, RecurrentStepper, TransformerReader, TransformerStepper
 from regard.models.config import SCORES
 
+OF_WORDS = ("source", "mask", "remembered")
+"""The inputs (R, S); others with two axes are of features."""
 NORMALIZERS = ("softmax", "sink", "sparsemax", "entmax15", "sigmoid", "top_k", "hardmax")
 HOLDS: Mapping[str, tuple[Any, ...]] = {"attention": (*SCORES, *NORMALIZERS), "normalizer": NORMALIZERS}
 INSTEAD = "What picks keys, sums over them, or learns its α runs in regard alone."
@@ -47,7 +50,7 @@ def write(model: Model, folder: str | Path) -> None:
         TrainingError: the disk is full, or cannot be written to.
     """
     require(model.network.config, "ONNX", HOLDS, instead=INSTEAD)
-    network = model.network.eval().float()
+    network = deepcopy(model.network).eval().float()
     recurrent = setting(network.config, "architecture", None) == "recurrent"
     reader: nn.Module = RecurrentReader(network) if recurrent else TransformerReader(network, longest(model))
     stepper: nn.Module = (
@@ -61,15 +64,13 @@ def write(model: Model, folder: str | Path) -> None:
         words = torch.full((3,), START)
         if not recurrent:  # some positions before, lest their number be taken for 0 for ever
             made |= {name: torch.randn(*made[name].shape[:2], 2, made[name].shape[3]) for name in state}
-        inputs = (words, [made[name] for name in memory], [made[name] for name in state])
+        inputs = {
+            "words": words,
+            "memory": {name: made[name] for name in memory},
+            "state": {name: made[name] for name in state},
+        }
         outputs = ("log_probabilities", "weights", *(f"next.{name}" for name in state))
-        _export(
-            stepper,
-            dict(zip(("words", "memory", "state"), inputs, strict=True)),
-            outputs,
-            temporary / "step.onnx",
-            ("words", *memory, *state),
-        )
+        _export(stepper, inputs, outputs, temporary / "step.onnx")
         model.tokenizer.save(temporary / "tokenizer.json")
         about = {
             "name": model.name,
@@ -100,25 +101,34 @@ def _recurrent_names(network: Any) -> tuple[list[str], list[str]]:
 
 def _export(
     module: nn.Module,
-    inputs: Mapping[str, Tensor | list[Tensor]],
+    inputs: Mapping[str, Tensor | dict[str, Tensor]],
     outputs: Sequence[str],
     path: Path,
-    names: Sequence[str] | None = None,
 ) -> None:
-    """Write a module as a graph, every axis but those of features free."""
-    shapes = {
-        name: [_free(part) for part in value] if isinstance(value, list) else _free(value)
-        for name, value in inputs.items()
-    }
+    """Write a module as a graph, every axis but those of features free.
+
+    Args:
+        module: what to write.
+        inputs: an example of each of its arguments; those that are lists as tensors by name.
+        outputs: the names of what it gives.
+        path: where to.
+    """
+    names, given, shapes = [], {}, {}
+    for argument, value in inputs.items():
+        parts = {argument: value} if isinstance(value, Tensor) else value
+        free = [_free(name, part) for name, part in parts.items()]
+        names += parts
+        given[argument] = value if isinstance(value, Tensor) else list(parts.values())
+        shapes[argument] = free[0] if isinstance(value, Tensor) else free
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:
             torch.onnx.export(
                 module.eval(),
-                kwargs=dict(inputs),
+                kwargs=given,
                 f=str(path),
-                input_names=list(names or inputs),
+                input_names=names,
                 output_names=list(outputs),
                 dynamic_shapes=shapes,
                 dynamo=True,
@@ -130,9 +140,9 @@ def _export(
             logging.disable(logging.NOTSET)
 
 
-def _free(value: Tensor) -> dict[int, Any]:
-    """The axes of rows, and of words: (R,), (R, S), (R, S, W), (R, H, S, D)."""
-    axes = {1: (0,), 2: (0, 1), 3: (0, 1), 4: (0, 2)}[value.ndim]
+def _free(name: str, value: Tensor) -> dict[int, Any]:
+    """The axes of rows, and of words: (R,), (R, W) or (R, S), (R, S, W), (R, H, S, D)."""
+    axes = {1: (0,), 2: (0, 1) if name in OF_WORDS else (0,), 3: (0, 1), 4: (0, 2)}[value.ndim]
     return dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
 
 
