@@ -17,9 +17,9 @@ from regard.models.transformer import TransformerConfig, TransformerTranslator
 
 KINDS = [
     {},
-    {"norm": "pre", "positions": "rotary", "activation": "swiglu"},
+    {"norm": "pre", "positions": "rotary", "activation": "swiglu", "encoder_window": 2},
     {"positions": "learned", "longest": 30, "key_heads": 1},
-    {"positions": "alibi", "normalizer": "sparsemax", "encoder_window": 2},
+    {"positions": "alibi", "normalizer": "sparsemax"},
 ]
 TEXTS = ["ab b, ab a, b", "a b", "b, a, ab b b a"]
 

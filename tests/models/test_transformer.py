@@ -348,6 +348,7 @@ def test_dropout_repeats_with_the_generators_state() -> None:
         ({"width": 12, "heads": 4, "positions": "rotary"}, ["rotary", "model.width 12", "model.heads 4"]),
         ({"width": 9, "heads": 3}, ["model.width is 9", "sinusoidal"]),
         ({"encoder_window": 4, "positions": "relative"}, ["model.encoder_window is 4", "relative"]),
+        ({"encoder_window": 4, "positions": "alibi"}, ["model.encoder_window is 4", "alibi"]),
         ({"alignment_layer": 3}, ["model.alignment_layer is 3", "model.decoder_layers is only 2"]),
         ({"copy": True, "normalizer": "sigmoid"}, ["model.copy is true", "model.normalizer sigmoid"]),
         ({"copy": True, "alignment_layer": 1}, ["model.copy is true", "model.alignment_layer is 1"]),

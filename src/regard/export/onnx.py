@@ -31,7 +31,7 @@ from regard.export.limits import require, setting
 from regard.export.plain import RecurrentReader, RecurrentStepper, TransformerReader, TransformerStepper
 from regard.models.config import SCORES
 
-OF_WORDS = ("source", "mask", "remembered")
+OF_WORDS = ("source", "tokens", "mask", "remembered")
 """The inputs (R, S); others with two axes are of features."""
 NORMALIZERS = ("softmax", "sink", "sparsemax", "entmax15", "sigmoid", "top_k", "hardmax")
 HOLDS: Mapping[str, tuple[Any, ...]] = {"attention": (*SCORES, *NORMALIZERS), "normalizer": NORMALIZERS}
@@ -87,7 +87,7 @@ def _transformer_names(network: Any) -> tuple[list[str], list[str]]:
         f"{number}.{kind}" for number in range(network.config.decoder_layers) for kind in ("keys", "values")
     ]
     copied = ["copy.keys", "copy.values"] if network.copies else []
-    first = ["mask", "source"] if network.copies else ["mask"]
+    first = ["mask", "tokens"] if network.copies else ["mask"]
     return [*first, *(f"source.{name}" for name in layers), *copied], [f"target.{name}" for name in layers]
 
 
@@ -95,7 +95,7 @@ def _recurrent_names(network: Any) -> tuple[list[str], list[str]]:
     parts = ("h", "c")[: network.encoder.cell.parts]
     layers = [f"{number}.{part}" for number in range(network.config.decoder_layers) for part in parts]
     remembered = ["remembered"] if network.decoder.score.remembers else []
-    first = ["mask", "source"] if network.copies else ["mask"]
+    first = ["mask", "tokens"] if network.copies else ["mask"]
     return [*first, "outputs"], ["attended", *layers, *remembered]
 
 

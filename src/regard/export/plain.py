@@ -48,7 +48,7 @@ class TransformerReader(nn.Module):
         x = network.encoder.norm(x)
         memory = [part for cross in _crosses(network) for part in _keys_and_values(cross, x)]
         empty = [part[:, :, :0] for part in memory[: 2 * config.decoder_layers]]
-        return *((mask, source) if network.copies else (mask,)), *memory, *empty
+        return *((mask, source + 0) if network.copies else (mask,)), *memory, *empty
 
 
 class TransformerStepper(nn.Module):
@@ -107,7 +107,7 @@ class RecurrentReader(nn.Module):
         mask = torch.arange(x.shape[0]) < lengths[:, None]
         remembered = cast(RecurrentDecoder, network.decoder).score.start(mask)
         rest = [] if remembered is None else [remembered]
-        memory = (mask, source) if network.copies else (mask,)
+        memory = (mask, source + 0) if network.copies else (mask,)
         return *memory, x.transpose(0, 1), torch.zeros_like(start[0]), *start, *rest
 
 
@@ -176,7 +176,7 @@ class _Bidirectional(nn.Module):
         index = reversing_index(lengths, x.shape[0]).T[..., None]
         forwards = self.directions[0](x)[0]
         backwards = self.directions[1](x.gather(0, index.expand_as(x)))[0]
-        backwards = backwards.gather(0, index.expand_as(backwards))
+        backwards = backwards.gather(0, index.expand(*x.shape[:2], backwards.shape[2]))
         real = (torch.arange(x.shape[0])[:, None] < lengths)[..., None]
         return torch.cat([forwards, backwards], dim=-1).masked_fill(~real, 0.0)
 

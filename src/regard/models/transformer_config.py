@@ -92,11 +92,11 @@ class TransformerConfig:
                 raise InputError(f"model.{key} is one of {', '.join(choices)}; got {getattr(self, key)!r}.")
         self._require_heads()
         self._require_copying()
-        if self.encoder_window and self.positions == "relative":
+        if self.encoder_window and self.positions in ("relative", "alibi"):
             raise InputError(
-                f"model.encoder_window is {self.encoder_window}, but model.positions relative holds the "
-                f"weights of all pairs of positions at once, which a window is there to avoid. Choose rotary "
-                f"or alibi, or model.encoder_window 0."
+                f"model.encoder_window is {self.encoder_window}, but model.positions {self.positions} holds "
+                f"a number for every pair of positions, which a window is there to avoid. Choose rotary, or "
+                f"model.encoder_window 0."
             )
         if self.alignment_layer > self.decoder_layers:
             raise InputError(
