@@ -22,7 +22,7 @@ KINDS: list[dict[str, Any]] = [
     {"norm": "pre", "activation": "gelu"},
     {"norm": "pre", "positions": "rotary", "activation": "swiglu", "bias": False, "tied": "target"},
     {"positions": "learned", "longest": 40, "tied": "none"},
-    {"positions": "relative"},
+    {"positions": "relative", "activation": "silu"},
     {"score": "dot", "key_heads": 2},
     {"positions": "rotary", "key_heads": 1},
 ]

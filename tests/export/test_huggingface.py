@@ -25,6 +25,7 @@ KINDS = [
     {},
     {"norm": "pre"},
     {"activation": "gelu", "tied": "target", "bias": False},
+    {"activation": "silu"},
     {"norm": "pre", "activation": "gelu", "tied": "none", "bias": False},
 ]
 REFUSED = [
@@ -183,7 +184,7 @@ MARIAN = {"pad_token_id": 39, "decoder_start_token_id": 39, "eos_token_id": 0, "
     "settings",
     [
         MARIAN | {"scale_embedding": True},
-        MARIAN | {"activation_function": "gelu"},
+        MARIAN | {"activation_function": "swish"},
         MARIAN | {"share_encoder_decoder_embeddings": False, "scale_embedding": True},
         MARIAN | {"share_encoder_decoder_embeddings": False, "tie_word_embeddings": False},
         MARIAN | {"pad_token_id": 5, "decoder_start_token_id": 7, "eos_token_id": 2},

@@ -19,6 +19,7 @@ from regard.evaluation.text import bleu
 from regard.training.board import Board
 from regard.training.files import part
 from regard.training.loop import make_optimizer
+from regard.training.master import MasterWeights
 from regard.training.recipe import Recipe
 from regard.training.run import RunFolder
 
@@ -27,7 +28,7 @@ PAIRS = [(f"{i} {j}", f"{j} {i}") for i in range(6) for j in range(6)]
 RECIPE = Recipe().changed(
     {
         "data": {"tokenizer": "word"},
-        "model": {"embedding": 4, "width": 4},
+        "model": {"architecture": "recurrent", "embedding": 4, "width": 4},
         "training": {"steps": 4, "validate_every": 2, "batch_tokens": 64, "average": 2},
         "decoding": {"longest_extra": 1},
     }
@@ -40,7 +41,7 @@ def load_everything(folder: Path) -> None:
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    make_optimizer(network, RECIPE.training).step()
+    make_optimizer(MasterWeights(network, torch.float32), RECIPE.training).step()
     bleu(["a"], ["a"])
     Board.open(folder, 0)
 

@@ -54,7 +54,7 @@ def test_a_process_out_of_memory_names_step_batch_and_setting():
 
 def test_batch_tokens_is_suggested_where_batches_are_large_and_longest_where_texts_are():
     for shape, setting in (
-        ((64, 32, 28), "training.batch_tokens (now 2,048)"),
+        ((128, 32, 28), "training.batch_tokens (now 4,096)"),
         ((8, 4000, 30), "data.longest"),
     ):
         with (

@@ -12,6 +12,7 @@ import regard
 from regard.errors import TrainingError
 from regard.training import loop
 from regard.training.loop import mean_weights
+from regard.training.master import MasterWeights
 from regard.training.run import load
 from regard.training.schedules import learning_rate
 
@@ -69,7 +70,7 @@ def test_the_gradient_is_clipped_to_its_largest_norm(pairs, recipe, tmp_path, mo
 
 def test_the_optimizer_is_adamw_with_the_settings_of_the_recipe(recipe):
     settings = recipe.changed({"training": {"weight_decay": 0.25, "betas": [0.5, 0.75]}}).training
-    optimizer = loop.make_optimizer(torch.nn.Linear(2, 2), settings)
+    optimizer = loop.make_optimizer(MasterWeights(torch.nn.Linear(2, 2), torch.float32), settings)
     assert isinstance(optimizer, torch.optim.AdamW)
     (group,) = optimizer.param_groups
     assert (group["weight_decay"], group["betas"], group["lr"]) == (0.25, (0.5, 0.75), 0.01)

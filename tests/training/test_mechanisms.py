@@ -22,6 +22,7 @@ from regard.errors import Interrupted
 from regard.models.config import MARGINALS, SCORES, AttentionName, RecurrentConfig
 from regard.models.recurrent import RecurrentTranslator
 from regard.training.loop import batch_loss, make_optimizer
+from regard.training.master import MasterWeights
 from regard.training.recipe import TrainingSettings
 from regard.training.run import load
 
@@ -45,6 +46,7 @@ STEPS = {
     **dict.fromkeys(("location", "local_m", "monotonic", "reinforce"), 280),
 }
 RATE = 0.01
+SETTINGS = TrainingSettings(label_smoothing=0.0)
 
 
 @dataclass(frozen=True)
@@ -90,19 +92,20 @@ def trained(name: Any) -> Trained:
         dropout=0.0,
     )
     network = RecurrentTranslator(config, len(tokenizer))
-    optimizer = make_optimizer(network, TrainingSettings())
+    weights = MasterWeights(network, torch.float32)
+    optimizer = make_optimizer(weights, SETTINGS)
     learned, steps = batches(parts.train), STEPS.get(name, 150)
     for step, (_, batch) in enumerate(islice(learned.coming(), steps)):
         for group in optimizer.param_groups:
             group["lr"] = RATE * shape(step, steps)
-        batch_loss(network, batch, 0.0, torch.float32).backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        batch_loss(network, batch, SETTINGS, torch.float32).backward()
+        weights.gather()
+        torch.nn.utils.clip_grad_norm_(weights.flat, 1.0)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
     network.eval()
     unseen = batches(parts.valid, tokens=10_000)
     with torch.no_grad():
-        loss = float(batch_loss(network, unseen.epoch(0)[0], 0.0, torch.float32))
+        loss = float(batch_loss(network, unseen.epoch(0)[0], SETTINGS, torch.float32))
     model = Model(network, tokenizer)
     outputs = [prediction.text for prediction in model.predict([p.source for p in parts.valid], beam=1)]
     targets = [pair.target for pair in parts.valid]

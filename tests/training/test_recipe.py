@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.errors import RecipeError
+from regard.training.choices import suited
 from regard.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,14 @@ RECIPES = sorted(
         *Path(str(resources.files("regard.training") / "recipes")).glob("*.toml"),
     ]
 )
+
+
+RECURRENT = Recipe().changed({"model": {"architecture": "recurrent"}})
+
+
+def having(key: str) -> Recipe:
+    """The default recipe, or that of the recurrent model where it alone has the setting."""
+    return Recipe() if hasattr(Recipe().model, key) or not hasattr(RECURRENT.model, key) else RECURRENT
 
 
 def written(folder: Path, text: str) -> Path:
@@ -47,7 +56,7 @@ def test_every_recipe_that_comes_with_the_project_loads(path):
 
 
 def test_there_are_recipes_to_load():
-    assert {"dates.toml", "multi30k-gru.toml"} <= {path.name for path in RECIPES}
+    assert {"dates.toml", "multi30k-gru.toml", "multi30k-transformer.toml"} <= {path.name for path in RECIPES}
 
 
 def test_every_setting_survives_being_written_as_toml():
@@ -69,7 +78,12 @@ def test_settings_within_their_ranges_survive_being_written(
     width, dropout, rate, betas, seed, feeding, metric
 ):
     tables = {
-        "model": {"width": 2 * width, "dropout": dropout, "input_feeding": feeding},
+        "model": {
+            "architecture": "recurrent",
+            "width": 2 * width,
+            "dropout": dropout,
+            "input_feeding": feeding,
+        },
         "training": {"learning_rate": rate, "betas": list(betas), "seed": seed},
         "evaluation": {"metric": metric},
     }
@@ -87,16 +101,17 @@ def test_settings_within_their_ranges_survive_being_written(
             "Known: data, decoding, evaluation, model, training.",
         ),
         (
-            {"model": {"widht": 1}},
+            {"model": {"architecture": "recurrent", "widht": 1}},
             "model.widht is not a setting. Did you mean width? "
-            "Known: attention, baseline, cell, coverage_loss, decoder_layers, dropout, embedding, "
+            "Known: architecture, attention, baseline, cell, copy, coverage_loss, decoder_layers, dropout, embedding, "
             "embedding_dropout, encoder_layers, input_feeding, positions, recurrent_dropout, score, "
             "temperature, tied, top_k, width, window.",
         ),
         (
             {"decoding": {"zzz": 1}},
             "decoding.zzz is not a setting. "
-            "Known: beam, length_penalty, longest_extra, longest_ratio, replace_unknown.",
+            "Known: beam, block_ngrams, length_penalty, longest_extra, longest_ratio, longest_source, "
+            "lookahead, min_length, replace_unknown.",
         ),
         ({"model": {"width": {"a": 1}}}, "model.width is a whole number; got {'a': 1}."),
         ({"model": 3}, "model is a table: write [model] and its settings below it."),
@@ -126,7 +141,7 @@ def test_an_unknown_name_is_an_error_that_lists_the_known_ones(tables, message):
 )
 def test_a_value_of_the_wrong_type_is_an_error_that_says_what_is_taken(table, key, value, expected):
     with pytest.raises(RecipeError) as error:
-        Recipe().changed({table: {key: value}})
+        having(key).changed({table: {key: value}})
     assert str(error.value) == expected
 
 
@@ -140,11 +155,9 @@ def test_a_whole_number_is_taken_where_a_number_is_needed():
     ("table", "key", "value", "expected"),
     [
         ("model", "width", 0, "at least 1"),
-        ("model", "width", 7, "even"),
         ("model", "temperature", 0.0, "greater than 0"),
         ("model", "window", 0, "at least 1"),
         ("model", "top_k", 0, "at least 1"),
-        ("model", "positions", 0, "at least 1"),
         ("model", "coverage_loss", -1.0, "not negative"),
         ("model", "encoder_layers", 0, "at least 1"),
         ("model", "dropout", 1.0, "a share from 0 up to, but not including, 1"),
@@ -169,7 +182,7 @@ def test_a_whole_number_is_taken_where_a_number_is_needed():
 )
 def test_a_value_out_of_its_range_is_an_error_that_names_the_range(table, key, value, expected):
     with pytest.raises(RecipeError) as error:
-        Recipe().changed({table: {key: value}})
+        having(key).changed({table: {key: value}})
     assert str(error.value).startswith(f"{table}.{key} ")
     assert expected in str(error.value)
 
@@ -192,13 +205,72 @@ def test_a_value_out_of_its_range_is_an_error_that_names_the_range(table, key, v
 def test_a_setting_on_the_command_line_is_written_as_in_toml_quotes_are_optional(
     assignment, table, key, value
 ):
-    found = getattr(getattr(Recipe().with_settings([assignment]), table), key)
+    found = getattr(getattr(having(key).with_settings([assignment]), table), key)
     assert found == value
     assert type(found) is type(value)
 
 
 def test_of_two_assignments_the_later_one_counts():
-    assert Recipe().with_settings(["model.width=2", "model.width=4"]).model.width == 4
+    assert Recipe().with_settings(["model.width=8", "model.width=16"]).model.width == 16
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), [("width", 7, "even"), ("positions", 0, "at least 1")])
+def test_the_recurrent_model_has_ranges_of_its_own(key, value, expected):
+    with pytest.raises(RecipeError, match=expected):
+        RECURRENT.changed({"model": {key: value}})
+
+
+def test_the_architecture_decides_which_settings_the_model_has():
+    assert type(Recipe().model).__name__ == "TransformerConfig"
+    assert type(RECURRENT.model).__name__ == "RecurrentConfig"
+    assert RECURRENT.changed({"model": {"cell": "lstm"}}).model.cell == "lstm"
+    again = RECURRENT.changed({"model": {"architecture": "transformer"}})
+    assert again == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "tables", "message"),
+    [
+        (
+            Recipe(),
+            {"model": {"cell": "lstm"}},
+            "model.cell is not a setting. It is one of model.architecture=recurrent; "
+            "this recipe has transformer.",
+        ),
+        (
+            Recipe(),
+            {"model": {"architecture": "transformr"}},
+            "model.architecture is one of transformer, recurrent; got 'transformr'. Did you mean transformer?",
+        ),
+        (
+            RECURRENT,
+            {"training": {"r_drop": 1.0}},
+            "training.r_drop is 1.0, but model.architecture recurrent has no such loss. "
+            "Choose the transformer, or training.r_drop 0.",
+        ),
+        (
+            Recipe(),
+            {"data": {"tokenizer": "word", "bpe_dropout": 0.1}},
+            "data.bpe_dropout is 0.1, but data.tokenizer word joins no subwords. "
+            "Choose bpe, or data.bpe_dropout 0.",
+        ),
+        (
+            Recipe(),
+            {"model": {"heads": 3}},
+            "model.heads is 3, which does not divide model.width 128.",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_naming_both(recipe, tables, message):
+    with pytest.raises(RecipeError) as error:
+        recipe.changed(tables)
+    assert str(error.value) == message
+
+
+def test_the_more_pairs_there_are_the_larger_is_the_model():
+    widths = [suited(pairs).model.width for pairs in (100, 100_000, 100_001, 1_000_001)]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[-1]
 
 
 @pytest.mark.parametrize("assignment", ["model.width", "width=3", "=3", ".=3", "model.=3", "", "model=3"])
@@ -217,7 +289,7 @@ def test_an_assignment_without_table_key_and_value_is_an_error_that_shows_how(as
         (".width=3", "[] is not a table of a recipe."),
         ("model.width=", "model.width is a whole number; got ''."),
         ("model.width=a lot", "model.width is a whole number; got 'a lot'."),
-        ("model.input_feeding=True", "model.input_feeding is true or false; got 'True'."),
+        ("model.bias=True", "model.bias is true or false; got 'True'."),
         ("model.width.x=3", "model.width.x is not a setting."),
     ],
 )

@@ -40,8 +40,19 @@ def test_a_constant_rate_stays_at_its_peak():
     assert {learning_rate(s, peak=0.3, warmup=5, total=9, decay="constant") for s in range(5, 100)} == {0.3}
 
 
-@pytest.mark.parametrize("decay", DECAYS)
-def test_in_the_last_fifth_of_the_time_the_rate_comes_down_with_it(decay):
+@pytest.mark.parametrize("total", [100, 10_000])
+def test_a_linear_decay_follows_steps_or_time_whichever_is_nearer_to_its_end(total):
+    def rate(left: float) -> float:
+        return learning_rate(50, peak=1.0, warmup=10, total=total, time_left=left)
+
+    by_steps = rate(1.0)
+    assert by_steps == pytest.approx((total - 49) / (total - 10))
+    for left in (0.9, 0.5, 0.2, 0.0, -0.5):
+        assert rate(left) == pytest.approx(max(0.0, min(by_steps, left)))
+
+
+@pytest.mark.parametrize("decay", [decay for decay in DECAYS if decay != "linear"])
+def test_in_the_last_fifth_of_the_time_other_rates_come_down_with_it(decay):
     def rate(left: float) -> float:
         return learning_rate(50, peak=1.0, warmup=10, total=100, decay=decay, time_left=left)
 

@@ -134,7 +134,7 @@ def _export(
                 dynamo=True,
                 external_data=False,
                 verbose=False,
-                custom_translation_table={torch.ops.aten.sort.stable: _sort()},
+                custom_translation_table=_translations(),
             )
         finally:
             logging.disable(logging.NOTSET)
@@ -146,8 +146,8 @@ def _free(name: str, value: Tensor) -> dict[int, Any]:
     return dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
 
 
-def _sort() -> Any:
-    """PyTorch's sort by ONNX's choice of the largest."""
+def _translations() -> dict[Any, Any]:
+    """Operations for which PyTorch's own translation is missing, or rounds too much."""
     from onnxscript import opset20
 
     op: Any = opset20
@@ -156,4 +156,7 @@ def _sort() -> Any:
         size = op.Gather(op.Shape(self), op.Constant(value_ints=[dim]))
         return op.TopK(self, size, axis=dim, largest=int(descending), sorted=1)
 
-    return sort
+    def log_sigmoid(self: Any) -> Any:  # a small sigmoid, of which the logarithm is taken, is not precise
+        return op.Neg(op.Softplus(op.Neg(self)))
+
+    return {torch.ops.aten.sort.stable: sort, torch.ops.aten.log_sigmoid.default: log_sigmoid}

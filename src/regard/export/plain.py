@@ -157,28 +157,58 @@ class _Places(nn.Module):
 
 
 class _Bidirectional(nn.Module):
-    """`regard.nn.recurrent.BidirectionalLayer` as two recurrent layers of PyTorch."""
+    """`regard.nn.recurrent.BidirectionalLayer` by the recurrent layers that PyTorch and ONNX have names for.
+
+    PyTorch's is what is computed here; a graph gets ONNX's, which is told the lengths.
+    """
+
+    inner: Tensor
+    recurrent: Tensor
+    biases: Tensor
 
     def __init__(self, layer: BidirectionalLayer) -> None:
         super().__init__()
         weights = layer.weights
-        kind = nn.GRU if layer.cell.gates == 3 else nn.LSTM
+        self.width, gru = layer.width, layer.cell.gates == 3
+        self.kind, order = ("GRU", (1, 0, 2)) if gru else ("LSTM", (0, 3, 1, 2))
         self.directions = nn.ModuleList()
         for direction in range(2):
-            made = kind(weights.weight_ih.shape[-1], layer.width)
+            made = (nn.GRU if gru else nn.LSTM)(weights.weight_ih.shape[-1], layer.width)
             with torch.no_grad():
                 for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
                     getattr(made, f"{name}_l0").copy_(getattr(weights, name)[direction])
             self.directions.append(made)
 
+        def ordered(gates: Tensor) -> Tensor:
+            return gates.detach().unflatten(1, (-1, self.width))[:, list(order)].flatten(1, 2)
+
+        self.register_buffer("inner", ordered(weights.weight_ih))
+        self.register_buffer("recurrent", ordered(weights.weight_hh))
+        biases = [ordered(bias) for bias in (weights.bias_ih, weights.bias_hh)]
+        self.register_buffer("biases", torch.cat(biases, dim=1))
+
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """x (S, B, I) to (S, B, W), zero behind a sentence's end."""
+        read = self._named if torch.compiler.is_exporting() else self._computed
+        real = (torch.arange(x.shape[0])[:, None] < lengths)[..., None]
+        return read(x, lengths).masked_fill(~real, 0.0)
+
+    def _computed(self, x: Tensor, lengths: Tensor) -> Tensor:
         index = reversing_index(lengths, x.shape[0]).T[..., None]
         forwards = self.directions[0](x)[0]
         backwards = self.directions[1](x.gather(0, index.expand_as(x)))[0]
-        backwards = backwards.gather(0, index.expand(*x.shape[:2], backwards.shape[2]))
-        real = (torch.arange(x.shape[0])[:, None] < lengths)[..., None]
-        return torch.cat([forwards, backwards], dim=-1).masked_fill(~real, 0.0)
+        return torch.cat([forwards, backwards.gather(0, index.expand_as(backwards))], dim=-1)
+
+    def _named(self, x: Tensor, lengths: Tensor) -> Tensor:
+        attributes = {"hidden_size": self.width, "direction": "bidirectional"}
+        outputs = torch.onnx.ops.symbolic(
+            self.kind,
+            (x, self.inner, self.recurrent, self.biases, lengths.int()),
+            attributes | ({"linear_before_reset": 1} if self.kind == "GRU" else {}),
+            dtype=x.dtype,
+            shape=(x.shape[0], 2, x.shape[1], self.width),
+        )
+        return outputs.transpose(1, 2).flatten(2)
 
 
 def _each(layers: nn.ModuleList) -> list[Any]:

@@ -20,7 +20,7 @@ ScoreName = Literal[
 NormalizerName = Literal["softmax", "sink", "sparsemax", "entmax15", "entmax", "sigmoid", "top_k", "hardmax"]
 NO_SHARES = ("sink", "sigmoid")
 PositionsName = Literal["sinusoidal", "learned", "rotary", "alibi", "relative"]
-ActivationName = Literal["relu", "gelu", "swiglu"]
+ActivationName = Literal["relu", "gelu", "silu", "swiglu"]
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class TransformerConfig:
     """
 
     architecture: Literal["transformer"] = "transformer"
-    width: int = 256
+    width: int = 128
     heads: int = 4
     key_heads: int = 0
-    feed_forward: int = 1024
+    feed_forward: int = 256
     encoder_layers: int = 4
     decoder_layers: int = 4
-    norm: Literal["post", "pre"] = "post"
+    norm: Literal["pre", "post"] = "pre"
     activation: ActivationName = "relu"
     positions: PositionsName = "sinusoidal"
     longest: int = 1024

@@ -17,6 +17,8 @@ from regard.nn.short import attend_short
 SHORT = 256
 """Up to so many keys, a map held whole is faster than one that is computed again on the way back."""
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+
 Seen = dict[str, Any]
 """Names of the attentions that somebody asked about, and what each has seen: weights (B, H, Q, K)."""
 
@@ -24,12 +26,12 @@ Seen = dict[str, Any]
 class FeedForward(nn.Module):
     """Each position for itself, through a wider hidden layer.
 
-        relu, gelu:  W_o f(W_i x)           swiglu:  W_o (silu(W_g x) ⊙ W_i x)
+        relu, gelu, silu:  W_o f(W_i x)     swiglu:  W_o (silu(W_g x) ⊙ W_i x)
 
     Args:
         width: E, features of a position.
         hidden: F, features of the hidden layer.
-        activation: "relu", "gelu" or "swiglu".
+        activation: "relu", "gelu", "silu" or "swiglu".
         bias: whether the projections add one.
         dropout: the share of hidden features that are dropped while training.
 
@@ -57,7 +59,7 @@ class FeedForward(nn.Module):
         if self.gate is not None:
             hidden = F.silu(self.gate(x)) * hidden
         else:
-            hidden = F.relu(hidden) if self.activation == "relu" else F.gelu(hidden)
+            hidden = ACTIVATIONS[self.activation](hidden)
         return self.outer(dropout(hidden, self.dropout, training=self.training))
 
 

@@ -84,9 +84,9 @@ class TrainingSettings:
     seed: int = 1
     steps: int = 0
     minutes: float = 0.0
-    batch_tokens: int = 2048
-    learning_rate: float = 0.001
-    warmup: int = 300
+    batch_tokens: int = 4096
+    learning_rate: float = 0.003
+    warmup: int = 400
     decay: Literal["linear", "inverse_sqrt", "constant"] = "linear"
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
