@@ -8,6 +8,7 @@
     │   ├── RecipeError             a setting: names the key and the known ones
     │   └── RunError                a folder that is not a run, or no longer a whole one
     ├── TrainingError (RuntimeError)  the work itself failed: exit status 1
+    │   └── ProcessLost             one of the processes that train together is gone
     └── Interrupted                 the user stopped the work, which is saved: exit status 130
 
 Every message is one sentence or two: what was expected, what came, what to do.
@@ -44,6 +45,10 @@ class RunError(InputError):
 
 class TrainingError(RegardError, RuntimeError):
     """Training cannot go on: a loss that is not a number, a full disk."""
+
+
+class ProcessLost(TrainingError):
+    """One of the processes that train together is gone; the message says how to go on."""
 
 
 class Interrupted(RegardError):

@@ -25,6 +25,7 @@ TEXTS = [
 STEPS = 70
 SMALL = {
     "transformer": {
+        "norm": "post",
         "width": 16,
         "heads": 4,
         "feed_forward": 24,

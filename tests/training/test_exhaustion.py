@@ -18,6 +18,7 @@ import torch
 from regard.data.batches import Batch
 from regard.errors import TrainingError
 from regard.models.transformer import TransformerConfig, TransformerTranslator
+from regard.training.distributed import Loss
 from regard.training.exhaustion import naming_exhaustion
 from regard.training.loop import batch_loss
 from regard.training.recipe import Recipe
@@ -32,7 +33,7 @@ limit = used + 300 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 try:
     with naming_exhaustion(batch, 17, Recipe()):
-        batch_loss(network, batch, Recipe().training, torch.float32).backward()
+        batch_loss(Loss(network), batch, Recipe().training, torch.float32, narrow=True).backward()
 except TrainingError as error:
     print(error)
 """

@@ -158,7 +158,9 @@ def spoil(monkeypatch, at, value=math.nan):
     """Give the loss of a step, counted from now, another value."""
     honest, calls = loop.batch_loss, iter(range(1, 10**6))
     monkeypatch.setattr(
-        loop, "batch_loss", lambda *given: honest(*given) * (value if next(calls) == at else 1.0)
+        loop,
+        "batch_loss",
+        lambda *given, **options: honest(*given, **options) * (value if next(calls) == at else 1.0),
     )
 
 
@@ -199,9 +201,9 @@ def test_weights_that_are_not_numbers_never_replace_a_good_checkpoint(
 ):
     run, network, honest = tmp_path / "run", [], loop.batch_loss
 
-    def remember(*given):
+    def remember(*given, **options):
         network[:] = given[:1]
-        return honest(*given)
+        return honest(*given, **options)
 
     def ruin():
         next(iter(network[0].parameters())).data.fill_(math.inf)

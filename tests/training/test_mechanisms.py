@@ -15,12 +15,13 @@ import torch
 
 import regard
 from regard.data import dates
-from regard.data.batches import Batches
+from regard.data.batches import Batch, Batches
 from regard.data.tokenization import Tokenizer
 from regard.decoding.translator import Model
 from regard.errors import Interrupted
 from regard.models.config import MARGINALS, SCORES, AttentionName, RecurrentConfig
 from regard.models.recurrent import RecurrentTranslator
+from regard.training.distributed import Loss
 from regard.training.loop import batch_loss, make_optimizer
 from regard.training.master import MasterWeights
 from regard.training.recipe import TrainingSettings
@@ -72,6 +73,10 @@ def batches(pairs: Sequence[dates.DatePair], tokens: int = 512) -> Batches:
     return Batches(sources, targets, tokens=tokens, seed=1)
 
 
+def mean_loss(network: RecurrentTranslator, batch: Batch) -> torch.Tensor:
+    return batch_loss(Loss(network), batch, SETTINGS, torch.float32, narrow=False) / batch.tokens
+
+
 def shape(step: int, steps: int) -> float:
     """How the learning rate rises and falls."""
     return min(1.0, (step + 1) / 15, 2 * (steps - step) / steps)
@@ -98,14 +103,14 @@ def trained(name: Any) -> Trained:
     for step, (_, batch) in enumerate(islice(learned.coming(), steps)):
         for group in optimizer.param_groups:
             group["lr"] = RATE * shape(step, steps)
-        batch_loss(network, batch, SETTINGS, torch.float32).backward()
+        mean_loss(network, batch).backward()
         weights.gather()
         torch.nn.utils.clip_grad_norm_(weights.flat, 1.0)
         optimizer.step()
     network.eval()
     unseen = batches(parts.valid, tokens=10_000)
     with torch.no_grad():
-        loss = float(batch_loss(network, unseen.epoch(0)[0], SETTINGS, torch.float32))
+        loss = float(mean_loss(network, unseen.epoch(0)[0]))
     model = Model(network, tokenizer)
     outputs = [prediction.text for prediction in model.predict([p.source for p in parts.valid], beam=1)]
     targets = [pair.target for pair in parts.valid]

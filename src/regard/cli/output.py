@@ -8,13 +8,13 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
-from regard.errors import InputError, Interrupted, RegardError
+from regard.errors import InputError, Interrupted, ProcessLost, RegardError
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout; all else goes to stderr.")
@@ -28,10 +28,26 @@ def verb(as_json: bool = False, *, lines: bool = False) -> Iterator[TextIO]:
     Where JSON is printed an object a line (`lines`), an error is a line too.
 
     Gives the stream that progress and messages belong to: stderr where stdout is kept for JSON, else stdout.
+    Of several processes that `torchrun` has started the first speaks for all, unless one is lost.
     """
-    try:
+    quiet = ExitStack()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0":
+        nowhere = quiet.enter_context(Path(os.devnull).open("w"))
+        quiet.enter_context(redirect_stdout(nowhere))
+        quiet.enter_context(redirect_stderr(nowhere))
+    with quiet, _ending(as_json, lines, quiet):
         yield sys.stderr if as_json else sys.stdout
         sys.stdout.flush()
+
+
+@contextmanager
+def _ending(as_json: bool, lines: bool, quiet: ExitStack) -> Iterator[None]:
+    """Turn what goes wrong into a sentence and an exit status; what all must hear is not kept `quiet`."""
+    try:
+        yield
+    except ProcessLost as error:
+        quiet.close()
+        _end(str(error), as_json, 1, lines)
     except Interrupted as error:
         _end(str(error), as_json, 130, lines)
     except InputError as error:

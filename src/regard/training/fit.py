@@ -18,6 +18,7 @@ from regard.decoding.translator import Model
 from regard.errors import Interrupted, RecipeError, RunError
 from regard.training.choices import chosen_vocabulary, completed, suited
 from regard.training.display import Reporter, Silent
+from regard.training.distributed import Team, team
 from regard.training.files import write_tensors
 from regard.training.guidance import (
     GivenLinks,
@@ -36,7 +37,7 @@ from regard.training.memory import keep_freed_memory
 from regard.training.origin import Pairs, default_folder, files_of, read, recorded, recorded_files
 from regard.training.overlap import Fingerprints
 from regard.training.recipe import Recipe
-from regard.training.run import RunFolder, check_free, model_of, named_weights
+from regard.training.run import RunFolder, check_free, load_weights, model_of, named_weights
 from regard.training.validation import check_bleu_tokenizer, validation_score
 
 
@@ -77,38 +78,56 @@ def fit(
         TrainingError: a loss that is not a number, or a full disk.
         Interrupted: Ctrl-C; everything is saved.
     """
+    with team() as together:
+        return _fit(pairs, valid, recipe, settings, out, resume, links, reporter or Silent(), together)
+
+
+def _fit(
+    pairs: Pairs,
+    valid: Pairs | None,
+    recipe: Recipe | str | os.PathLike[str] | None,
+    settings: Sequence[str],
+    out: str | os.PathLike[str] | None,
+    resume: bool,
+    links: GivenLinks | None,
+    reporter: Reporter,
+    team: Team,
+) -> Model:
+    """Do what `fit` does, as one of the processes that train together."""
     folder = Path(out) if out is not None else default_folder(pairs)
     run = RunFolder.open(folder) if resume else None
-    if run is None:
+    if run is None and team.leads:
         check_free(folder)
+    team.wait()
+    reporter = reporter if team.leads else Silent()
     wished = _recipe(recipe, settings) if run is None else run.recipe
     check_bleu_tokenizer(wished.evaluation.bleu_tokenizer)
     require_guidable(wished, links)
-    reporter = reporter or Silent()
     tokenizer = run and run.tokenizer()
     if files_of(pairs) is None:  # what may be read only once
         pairs = read(pairs)
-    if large := large_files(pairs, wished):
-        require_in_memory(wished)
-        training, validation = large_corpora(large, valid, wished, folder, tokenizer, reporter)
-    else:
-        training, validation = _corpora(pairs, valid, wished)
-    if run is not None:
-        _require_same(run, training, validation)
-    else:
-        wished = _recipe(recipe, settings, suited(len(training)))
-    tokenizer = tokenizer or _vocabulary(training, wished)
-    if isinstance(training, LargeCorpus):
-        material = large_material(training, validation, tokenizer, wished, folder, reporter)
-    else:
-        material = Material.of(
-            training,
-            validation,
-            tokenizer,
-            wished.data.longest,
-            dropout=wished.data.bpe_dropout,
-            seed=wished.training.seed,
-        )
+    with team.leader_first():  # what it writes, the others find
+        if large := large_files(pairs, wished):
+            require_in_memory(wished)
+            training, validation = large_corpora(large, valid, wished, folder, tokenizer, reporter)
+        else:
+            training, validation = _corpora(pairs, valid, wished)
+        if run is not None:
+            _require_same(run, training, validation)
+        else:
+            wished = _recipe(recipe, settings, suited(len(training)))
+        tokenizer = tokenizer or _vocabulary(training, wished)
+        if isinstance(training, LargeCorpus):
+            material = large_material(training, validation, tokenizer, wished, folder, reporter)
+        else:
+            material = Material.of(
+                training,
+                validation,
+                tokenizer,
+                wished.data.longest,
+                dropout=wished.data.bpe_dropout,
+                seed=wished.training.seed,
+            )
     given = None
     if links is not None:
         whole = read(pairs)
@@ -117,9 +136,12 @@ def fit(
     about = recorded(pairs, valid) | recorded_links(links, given and given[1])
     if run is not None and run.about["corpus"].get("links_digest") != about.get("links_digest"):
         raise RunError(f"{folder}: the links are not those the run was started with.")
-    run = run or _started(folder, wished, material, about)
+    with team.leader_first():
+        if run is None and team.leads:
+            run = _started(folder, wished, material, about)
+    run = run or RunFolder.open(folder)
     try:
-        return _train(run, material, given, reporter)
+        return _train(run, material, given, reporter, team)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at once. Go on from what is saved with: {run.how_to_go_on}") from None
 
@@ -161,6 +183,7 @@ def _train(
     material: Material,
     given: tuple[Corpus, Sequence[Collection[Link]]] | None,
     reporter: Reporter,
+    team: Team,
 ) -> Model:
     recipe, tokenizer = run.recipe, material.tokenizer
     keep_freed_memory()
@@ -170,10 +193,10 @@ def _train(
     parameters = sum(p.numel() for p in network.parameters())
     reporter.note(f"{material}; {len(tokenizer):,} tokens, {parameters:,} parameters")
     learned = Fingerprints.load(run.path)
-    if learned is None:
+    if learned is None and team.leads:
         learned = Fingerprints.of(material.training.kept)
         learned.save(run.path)
-    if seen := learned.overlap(material.validation.kept):
+    if learned and (seen := learned.overlap(material.validation.kept)):
         reporter.note(f"of the validation pairs, {seen}: scores on these say little")
     batches = _batches(recipe, material, given, reporter)
     sources = [pair.source for pair in material.validation.kept]
@@ -184,8 +207,12 @@ def _train(
             model, sources, references, recipe.evaluation.metric, recipe.evaluation.bleu_tokenizer
         )
 
-    outcome = Training(run, network, batches, validate, reporter).fit()
-    write_tensors(run.weights, named_weights(network))
+    outcome = Training(run, network, batches, validate, reporter, team).fit()
+    if team.leads:
+        write_tensors(run.weights, named_weights(network))
+    team.wait()
+    if not team.leads:
+        load_weights(network.float(), run.weights)
     reporter.note(
         f"{outcome.reason}: {outcome.steps:,} steps, best validation {recipe.evaluation.metric} "
         f"{outcome.best:.2f}, saved in {run.path}"

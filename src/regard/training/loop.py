@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from regard.data.batches import Batch, Coming, Place
 from regard.data.prefetch import prefetched
-from regard.errors import Interrupted, TrainingError
+from regard.errors import Interrupted, ProcessLost, TrainingError
 from regard.models.architectures import Translator
 from regard.nn.dropout import dropout_seed
 from regard.training.checkpoints import (
@@ -26,6 +26,7 @@ from regard.training.checkpoints import (
     tidy,
 )
 from regard.training.display import Reporter
+from regard.training.distributed import Loss, Team, is_loss_of_another
 from regard.training.exhaustion import naming_exhaustion
 from regard.training.files import read_tensors, write_tensors
 from regard.training.interruption import graceful_stop
@@ -55,6 +56,7 @@ class Training:
         batches: of the training pairs.
         validate: gives the score of the network as it is; higher is better.
         reporter: is told how it goes.
+        team: the processes that train together; None for this one alone.
 
     Raises:
         RunError: the checkpoint is no longer whole.
@@ -67,7 +69,9 @@ class Training:
         batches: Coming,
         validate: Callable[[], float],
         reporter: Reporter,
+        team: Team | None = None,
     ) -> None:
+        self.team = team or Team()
         self.run, self.network, self.batches, self.validate, self.reporter = (
             run,
             network,
@@ -82,10 +86,14 @@ class Training:
         self.average = self.weights.flat.clone() if self.settings.moving_average else None
         self.state = TrainingState(network, self.weights, self.optimizer, self.average)
         self.progress = Progress()
-        if checkpoint := last_checkpoint(run):
+        checkpoint = last_checkpoint(run)
+        if checkpoint is not None:
             self.progress = load_checkpoint(checkpoint, self.state)
+        self.team.wait()
+        if checkpoint is not None and self.team.leads:
             tidy(run, self.progress)
-        self.metrics = Metrics(run.path, run.metrics, self.progress.step)
+        self.metrics = Metrics(run.path, run.metrics, self.progress.step) if self.team.leads else None
+        self.loss = self.team.shared(Loss(network), some_unused=leaves_parts_out(network))
         self.saved_at = self.clock = time.monotonic()
         self.speed = 0.0
 
@@ -101,6 +109,7 @@ class Training:
             with graceful_stop() as wish, prefetched(coming) as ready:
                 for batch in self._coming_batches(ready):
                     self._update(batch)
+                    wish.stop = self._agree(wish.stop)
                     if self._validation_due():
                         self._validation()
                     elif wish.stop or self._checkpoint_due():
@@ -111,9 +120,14 @@ class Training:
                             f"Go on with: {self.run.how_to_go_on}"
                         )
             self._take_best()
+        except RuntimeError as error:
+            if self.team.size == 1 or not is_loss_of_another(error):
+                raise
+            raise self._lost() from None
         finally:
             self.reporter.close()
-            self.metrics.flush()
+            if self.metrics is not None:
+                self.metrics.flush()
         best = self.progress.best[0][0] if self.progress.best else math.nan
         return Outcome(self.progress.step, self.progress.seconds, best, self._reason() or "the data ended")
 
@@ -123,6 +137,7 @@ class Training:
             if self._reason():
                 return
             self._spend()  # validating and saving took training time too, but tell nothing of its speed
+            self._agree()
             self.progress.epoch, self.progress.position = place
             yield batch
 
@@ -144,9 +159,14 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
-        with dropout_seed(self.settings.seed << 32 | step), naming_exhaustion(batch, step, self.run.recipe):
-            loss = batch_loss(self.network, batch, self.settings, self.precision)
-            loss.backward()
+        rows, copies = len(batch.rows), 2 if self.settings.r_drop else 1
+        seeded = dropout_seed(self.settings.seed << 32 | step, self.team.rows(rows)[0], rows, copies=copies)
+        part = batch.part(self.team.rank, self.team.size)
+        with seeded, naming_exhaustion(batch, step, self.run.recipe):
+            loss = batch_loss(self.loss, part, self.settings, self.precision, narrow=self.network.narrow)
+            loss = loss / batch.tokens
+            (loss * self.team.size).backward()  # of which the team takes the mean
+        loss = self.team.total(loss)
         self.weights.gather()
         norm = nn.utils.clip_grad_norm_(self.weights.flat, self.settings.clip)
         if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
@@ -167,9 +187,10 @@ class Training:
         self.progress.tokens += tokens
         rest = 0.9 if self.speed else 0.0
         self.speed = rest * self.speed + (1 - rest) * tokens / max(seconds, 1e-9)
-        self.metrics.write(
-            step, loss=loss, learning_rate=rate, tokens=tokens, tokens_per_second=round(self.speed, 1)
-        )
+        if self.metrics is not None:
+            self.metrics.write(
+                step, loss=loss, learning_rate=rate, tokens=tokens, tokens_per_second=round(self.speed, 1)
+            )
         self.reporter.step(step, self.settings.steps, loss, self.speed, self._seconds_left())
 
     def _seconds_left(self) -> float:
@@ -200,19 +221,40 @@ class Training:
         self._require_finite_weights()
         progress, step = self.progress, self.progress.step
         metric = self.run.recipe.evaluation.metric
-        with self.weights.shown(self.average):
-            score = self.validate()
+        score = self._score()
         top = progress.best[0][0] if progress.best else -math.inf
         progress.stale = 0 if score > top else progress.stale + 1
         self._spend()
-        self.metrics.write(step, **{f"validation_{metric}": score, "seconds": round(progress.seconds, 3)})
+        self._agree()
+        if self.metrics is not None:
+            self.metrics.write(step, **{f"validation_{metric}": score, "seconds": round(progress.seconds, 3)})
         self.reporter.validation(step, metric, score, max(score, top))
         progress.best = sorted([*progress.best, (score, step)], key=lambda entry: -entry[0])[
             : self.settings.average
         ]
-        if (score, step) in progress.best:
+        if self.team.leads and (score, step) in progress.best:
             write_tensors(best_path(self.run, step), self.state.weights_of(self.average))
         self._checkpoint()
+
+    def _score(self) -> float:
+        """How good the network is by now, as the leader finds."""
+        if self.team.leads:
+            with self.weights.shown(self.average):
+                return self.team.told(self.validate())[0]
+        return self.team.told(math.nan)[0]
+
+    def _agree(self, stop: bool = False) -> bool:
+        """Let the leader's clock, and its wish to stop, be that of all."""
+        self.progress.seconds, stops = self.team.told(self.progress.seconds, float(stop))
+        return bool(stops)
+
+    def _lost(self) -> ProcessLost:
+        kept = last_checkpoint(self.run)
+        where = f"The last checkpoint is {kept}" if kept else "No checkpoint had been written yet"
+        return ProcessLost(
+            f"another process was lost after step {self.progress.step:,}. {where}. "
+            f"Go on with: {self.run.how_to_go_on}"
+        )
 
     def _spend(self) -> None:
         """Count the time since the last step as training time."""
@@ -222,8 +264,9 @@ class Training:
 
     def _checkpoint(self) -> None:
         self._require_finite_weights()
-        self.metrics.flush()
-        save_checkpoint(self.run, self.progress, self.state)
+        if self.metrics is not None:
+            self.metrics.flush()
+            save_checkpoint(self.run, self.progress, self.state)
         self.saved_at = time.monotonic()
 
     def _require_finite_weights(self) -> None:
@@ -239,7 +282,7 @@ class Training:
     def _take_best(self) -> None:
         """Leave the network with the mean of its best weights, or the best alone where that scores higher."""
         steps = [step for _, step in self.progress.best]
-        if not steps:
+        if not steps or not self.team.leads:
             return
         states = [read_tensors(best_path(self.run, step)) for step in steps]
         chosen = mean_weights(states)
@@ -253,20 +296,32 @@ class Training:
 
 
 def batch_loss(
-    network: Translator, batch: Batch, settings: TrainingSettings, precision: torch.dtype
+    loss: nn.Module, batch: Batch, settings: TrainingSettings, precision: torch.dtype, *, narrow: bool
 ) -> Tensor:
-    """The mean loss of a batch's real target tokens, in nats."""
-    source, lengths, given, wanted = map(
-        torch.from_numpy, (batch.source, batch.source_lengths, batch.given, batch.wanted)
-    )
-    with torch.autocast("cpu", precision, enabled=precision != torch.float32 and not network.narrow):
+    """The summed loss of a batch's real target tokens, in nats.
+
+    Args:
+        loss: `regard.training.distributed.Loss` of a network.
+        batch: all of it, or a part.
+        settings: what the loss consists of.
+        precision: of products.
+        narrow: whether the network's weights are of that precision already.
+    """
+    texts = [
+        torch.from_numpy(part) for part in (batch.source, batch.source_lengths, batch.given, batch.wanted)
+    ]
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32 and not narrow):
         options: dict[str, Any] = {"smoothing": settings.label_smoothing}
         if settings.r_drop:
             options["consistency"] = settings.r_drop
         if batch.wished is not None:
             options["wished"] = settings.guided_alignment * torch.from_numpy(batch.wished)
-        total = network.loss(source, lengths, given, wanted, **options)
-    return total / batch.tokens
+        return loss(texts, **options)
+
+
+def leaves_parts_out(network: Translator) -> bool:
+    """Whether a pass may leave out some of a network's layers."""
+    return getattr(network.config, "layer_drop", 0.0) > 0
 
 
 def make_optimizer(weights: MasterWeights, settings: TrainingSettings) -> torch.optim.AdamW:
