@@ -95,6 +95,8 @@ def test_two_processes_and_one_agree_in_loss_over_fifty_steps(
     assert alone[-1] < 0.9 * alone[0]
     one, other = (load_file(tmp_path / str(n) / "model.safetensors") for n in (1, 2))
     for name, weight in one.items():
+        if name.endswith("keys.bias"):  # has no gradient but rounding, which Adam blows up
+            continue
         torch.testing.assert_close(other[name], weight, rtol=0, atol=2e-3, msg=name)
 
 

@@ -103,7 +103,8 @@ def test_settings_within_their_ranges_survive_being_written(
         (
             {"model": {"architecture": "recurrent", "widht": 1}},
             "model.widht is not a setting. Did you mean width? "
-            "Known: architecture, attention, baseline, cell, copy, coverage_loss, decoder_layers, dropout, embedding, "
+            "Known: architecture, attention, baseline, cell, copy, coverage_loss, decoder_layers, dropout, "
+            "embedding, "
             "embedding_dropout, encoder_layers, input_feeding, positions, recurrent_dropout, score, "
             "temperature, tied, top_k, width, window.",
         ),
@@ -240,7 +241,8 @@ def test_the_architecture_decides_which_settings_the_model_has():
         (
             Recipe(),
             {"model": {"architecture": "transformr"}},
-            "model.architecture is one of transformer, recurrent; got 'transformr'. Did you mean transformer?",
+            "model.architecture is one of transformer, recurrent; got 'transformr'. "
+            "Did you mean transformer?",
         ),
         (
             RECURRENT,

@@ -32,9 +32,8 @@ def verb(as_json: bool = False, *, lines: bool = False) -> Iterator[TextIO]:
     """
     quiet = ExitStack()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0":
-        nowhere = quiet.enter_context(Path(os.devnull).open("w"))
-        quiet.enter_context(redirect_stdout(nowhere))
-        quiet.enter_context(redirect_stderr(nowhere))
+        quiet.enter_context(redirect_stdout(io.StringIO()))
+        quiet.enter_context(redirect_stderr(io.StringIO()))
     with quiet, _ending(as_json, lines, quiet):
         yield sys.stderr if as_json else sys.stdout
         sys.stdout.flush()

@@ -60,7 +60,9 @@ class RecurrentEncoder(nn.Module):
         x = embedded.transpose(0, 1)
         for layer in self.layers:
             x = layer(x, lengths)
-            x = drop(x, variational_mask((1, *x.shape[1:]), self.dropout, training=self.training))
+            shape = (1, *x.shape[1:])
+            mask = variational_mask(shape, self.dropout, training=self.training, batch_axis=1)
+            x = drop(x, mask)
         mean = x.sum(0) / lengths[:, None].clamp(min=1)
         start = tuple(self.cell.state(torch.tanh(bridge(mean))) for bridge in self.bridges)
         return Encoded(x.transpose(0, 1), torch.arange(len(x)) < lengths[:, None], start)

@@ -117,18 +117,27 @@ def add_dropped(residual: Tensor, x: Tensor, rate: float, *, training: bool) -> 
     return _AddDropped.apply(residual, x, keep, scale)  # pyright: ignore[reportReturnType]
 
 
-def variational_mask(shape: tuple[int, ...], rate: float, *, training: bool) -> Tensor | None:
+def variational_mask(
+    shape: tuple[int, ...], rate: float, *, training: bool, batch_axis: int = 0
+) -> Tensor | None:
     """A multiplier of zeros and 1 / (1 − rate), to be broadcast over the steps of a sentence.
 
     Args:
         shape: the mask's axes, with a 1 where the steps are.
         rate: the share of features that are dropped, in [0, 1).
         training: False gives None, which `drop` leaves alone.
+        batch_axis: which of the axes is the one that `dropout_seed` counts.
 
-    The mask comes from PyTorch's global generator, so that a run's saved random state repeats it.
+    Outside `dropout_seed` the mask comes from PyTorch's global generator, so that a run's saved random state
+    repeats it.
     """
     if not training or rate == 0.0:
         return None
+    if _SEED.get() is not None:
+        bits, limit = _threshold(rate)
+        rows = (shape[batch_axis], *shape[:batch_axis], *shape[batch_axis + 1 :])
+        keep = np.moveaxis(_draw(rows, bits) >= limit, 0, batch_axis)
+        return torch.from_numpy(keep.astype(np.float32) * np.float32(2**bits / (2**bits - limit)))
     return torch.rand(shape).ge_(rate).div_(1.0 - rate)
 
 

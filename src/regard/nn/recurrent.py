@@ -174,7 +174,9 @@ class BidirectionalLayer(nn.Module):
         weights = self.weights
         x_gates = torch.einsum("dsbi,dgi->sdbg", both, weights.weight_ih) + weights.bias_ih[:, None]
         recurrent = Shared(weights.weight_hh)
-        mask = variational_mask((2, batch, self.width), self.recurrent_dropout, training=self.training)
+        mask = variational_mask(
+            (2, batch, self.width), self.recurrent_dropout, training=self.training, batch_axis=1
+        )
         state = self.cell.state(x.new_zeros(2, batch, self.width))
         outputs = []
         for gates in x_gates.unbind(0):

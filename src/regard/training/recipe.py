@@ -134,8 +134,8 @@ class Recipe:
             )
         if self.training.r_drop and self.model.copy:
             raise RecipeError(
-                f"training.r_drop is {self.training.r_drop}, but model.copy is true, and what is copied has no "
-                f"second opinion. Choose training.r_drop 0, or model.copy false."
+                f"training.r_drop is {self.training.r_drop}, but model.copy is true, and what is copied has "
+                f"no second opinion. Choose training.r_drop 0, or model.copy false."
             )
         self._require_guidable()
         if self.data.bpe_dropout and self.data.tokenizer != "bpe":
