@@ -14,8 +14,8 @@ transformers         generate on batches of sentences of like length, padded: fr
 ctranslate2 …        translate_batch, from pieces to pieces, by default and in batches of several kinds
 regard ctranslate2   predict --engine ctranslate2: from texts to texts, alignments included
 
-Outputs are compared with regard's own. Length penalties are not the same: regard and JoeyNMT divide by
-((5 + length) / 6)^α, transformers and CTranslate2 by length^α; with --length-penalty 0 all look for the same.
+Outputs are compared with regard's own. Length penalties are not all the same: JoeyNMT divides by
+((5 + length) / 6)^α, the others by length^α; with --length-penalty 0 all look for the same.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ SEEDS = range(5)
 ALPHAS = [0.0, 0.6, 1.0, 2.0]
 
 
-def test_the_length_penalty_is_that_of_the_paper():
+def test_the_length_penalty_is_a_power_of_the_length():
     assert length_penalty(1, 1.0) == 1.0
-    assert length_penalty(7, 1.0) == 2.0
-    assert length_penalty(19, 0.5) == 2.0
+    assert length_penalty(7, 1.0) == 7.0
+    assert length_penalty(16, 0.5) == 4.0
     assert length_penalty(19, 0.0) == 1.0
 
 
@@ -41,7 +41,7 @@ def test_a_wide_beam_finds_all_that_can_be_said_best_first(
         assert [h.tokens for h in hypotheses] == [tokens for tokens, _ in expected]
         for hypothesis, (tokens, log_probability) in zip(hypotheses, expected, strict=True):
             assert hypothesis.log_probability == pytest.approx(log_probability, abs=1e-9)
-            score = log_probability / ((5 + len(tokens) + 1) / 6) ** alpha
+            score = log_probability / (len(tokens) + 1) ** alpha
             assert hypothesis.score == pytest.approx(score, abs=1e-9)
 
 
@@ -270,11 +270,11 @@ def test_the_largest_of_many_are_found_by_blocks(width, count):
 
 def test_what_could_only_overtake_much_later_is_not_waited_for():
     table = torch.full((6, 6), -math.inf)
-    table[START, END], table[START, 4] = math.log(0.6), math.log(0.4)
+    table[START, END], table[START, 4] = math.log(0.8), math.log(0.2)
     table[4, 5], table[5, 4], table[4, END] = -0.01, -0.01, -0.01
     best = {
         lookahead: search_table(
-            table, limits=torch.tensor([30]), beam=2, alpha=2.0, nbest=1, lookahead=lookahead
+            table, limits=torch.tensor([30]), beam=2, alpha=1.0, nbest=1, lookahead=lookahead
         )[0].tokens
         for lookahead in (0, 1, 40)
     }

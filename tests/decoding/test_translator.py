@@ -204,7 +204,7 @@ def test_the_score_is_the_log_probability_by_the_length_penalty_greedy_or_not():
     log_probability = words * word + end
     for beam in (1, 4):
         (prediction,) = model.predict([TEXTS[0]], beam=beam, length_penalty=alpha)
-        assert prediction.score == pytest.approx(log_probability / ((5 + words + 1) / 6) ** alpha, abs=1e-5)
+        assert prediction.score == pytest.approx(log_probability / (words + 1) ** alpha, abs=1e-5)
         (prediction,) = model.predict([TEXTS[0]], beam=beam, length_penalty=0.0)
         assert prediction.score == pytest.approx(log_probability, abs=1e-5)
 
@@ -260,8 +260,9 @@ def test_to_align_what_a_model_says_is_to_show_where_it_looked(random_model):
     compared = 0
     for prediction, record in zip(predictions, records, strict=True):
         assert record.key_tokens == prediction.alignment.key_tokens
-        # where subwords or a copied word are said, reading the text again gives other tokens
-        if not random_model.tokenizer.subwords and not prediction.alignment.copied:
+        # where subwords, a copied word or a mark at the beginning are said, reading gives other tokens
+        again = prediction.text[:1].isalnum() and not prediction.alignment.copied
+        if again and not random_model.tokenizer.subwords:
             compared += 1
             assert record.query_tokens == prediction.alignment.query_tokens
             np.testing.assert_allclose(record.weights, prediction.alignment.weights, atol=1e-6)

@@ -10,8 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regard.data.tokenization import PAD
+from regard.errors import ShapeError
 from regard.nn import losses
-from regard.nn.losses import blocked_cross_entropy, blocked_row_losses, smoothed_cross_entropy
+from regard.nn.losses import (
+    blocked_cross_entropy,
+    blocked_row_losses,
+    consistent_cross_entropy,
+    smoothed_consistent_cross_entropy,
+    smoothed_cross_entropy,
+)
 
 SMOOTHINGS = (0.0, 0.1, 0.7)
 
@@ -40,8 +47,9 @@ def value_and_gradients(
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks of four rows, so that few rows make several blocks and an incomplete one."""
+    """Blocks of four rows and groups of eight, so that few rows make several, and an incomplete one."""
     monkeypatch.setattr(losses, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(losses, "HELD", 8 * 11)
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
@@ -184,3 +192,114 @@ def test_the_losses_of_rows_in_bfloat16_are_close_and_float32():
     for slope, wish in zip(slopes, torch.autograd.grad(exact.sum(), leaves), strict=True):
         assert slope.dtype == torch.float32
         assert (slope - wish).norm() < 0.01 * wish.norm()
+
+
+def twice(
+    rows: int = 37, features: int = 5, vocabulary: int = 11, dtype: torch.dtype = torch.float64
+) -> tuple[Leaves, Tensor]:
+    """Twice as many features as wanted tokens, the second near the first."""
+    (a, b, c), wanted = example(rows, features, vocabulary, torch.float64)
+    noise = torch.randn(rows, features, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    both = torch.cat((a.detach(), a.detach() + 0.5 * noise)).to(dtype)
+    b, c = (x.detach().to(dtype).requires_grad_() for x in (b, c))
+    return (both.requires_grad_(), b, c), wanted
+
+
+def test_the_consistent_loss_is_half_of_the_papers_equation_4():
+    (features, weight, bias), wanted = twice()
+    real = wanted != PAD
+    p1, p2 = (torch.softmax(part[real] @ weight.T + bias, -1) for part in features.tensor_split(2))
+    said = torch.arange(int(real.sum())), wanted[real]
+    likelihood = -p1[said].log() - p2[said].log()
+    divergence = ((p1 * (p1 / p2).log()) + (p2 * (p2 / p1).log())).sum(-1) / 2
+    expected = (likelihood + 3.0 * divergence).sum() / 2
+    for way in (smoothed_consistent_cross_entropy, consistent_cross_entropy):
+        torch.testing.assert_close(way(features, weight, bias, wanted, 0.0, 3.0), expected)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize(("smoothing", "consistency"), [(0.0, 0.0), (0.1, 0.0), (0.0, 1.0), (0.1, 5.0)])
+@pytest.mark.parametrize("rows", [1, 4, 37])
+def test_the_consistent_loss_in_blocks_is_the_plain_one_with_its_gradients(
+    rows, smoothing, consistency, has_bias
+):
+    leaves, wanted = twice(rows)
+    wanted[0] = 3
+    values, slopes = [], []
+    for way in (consistent_cross_entropy, smoothed_consistent_cross_entropy):
+        given = leaves if has_bias else (*leaves[:2], None)
+        values.append(way(*given, wanted, smoothing, consistency))
+        slopes.append(torch.autograd.grad(3.0 * values[-1], [x for x in given if x is not None]))
+    torch.testing.assert_close(*values)
+    torch.testing.assert_close(*slopes)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_the_gradients_of_the_consistent_loss_are_those_of_finite_differences():
+    leaves, wanted = twice(rows=7, features=3, vocabulary=5)
+    assert torch.autograd.gradcheck(
+        lambda a, b, c: consistent_cross_entropy(a, b, c, wanted, 0.1, 2.0), leaves
+    )
+
+
+def test_without_consistency_the_loss_is_the_mean_of_both():
+    (features, weight, bias), wanted = twice()
+    first, second = (
+        blocked_cross_entropy(part, weight, bias, wanted, 0.1) for part in features.tensor_split(2)
+    )
+    found = consistent_cross_entropy(features, weight, bias, wanted, 0.1, 0.0)
+    torch.testing.assert_close(found, (first + second) / 2)
+
+
+def test_where_both_sights_are_the_same_consistency_costs_nothing():
+    (features, weight, bias), wanted = example()
+    same = torch.cat((features, features))
+    found = consistent_cross_entropy(same, weight, bias, wanted, 0.1, 9.0)
+    torch.testing.assert_close(found, blocked_cross_entropy(features, weight, bias, wanted, 0.1))
+
+
+def test_features_that_are_not_seen_twice_are_refused():
+    (features, weight, bias), wanted = example()
+    with pytest.raises(ShapeError, match=r"must be \(2N, E\)"):
+        consistent_cross_entropy(features, weight, bias, wanted, 0.1, 1.0)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+def test_without_a_bias_the_losses_in_blocks_are_the_plain_one_with_its_gradients(smoothing):
+    (features, weight, _), wanted = example()
+    wanted = wanted.clamp(min=1)
+    expected = smoothed_cross_entropy(features, weight, None, wanted, smoothing)
+    wished = torch.autograd.grad(expected, (features, weight))
+    for way in (blocked_cross_entropy, blocked_row_losses):
+        found = way(features, weight, None, wanted, smoothing).sum()
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(torch.autograd.grad(found, (features, weight)), wished)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("consistency", [None, 0.0, 5.0])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_network_of_narrow_weights_gets_close_gradients(dtype, consistency, groups, monkeypatch):
+    rows, features, vocabulary = 300, 64, 500
+    monkeypatch.setattr(losses, "HELD", 2 * rows * vocabulary // groups)
+    (a, b, c), wanted = twice(rows, features, vocabulary)
+    narrow = [(x.detach() * size).to(dtype) for x, size in ((a, 1.0), (b, 0.2), (c, 0.5))]
+    if consistency is None:
+        narrow[0] = narrow[0][:rows]
+        ways, options = (blocked_cross_entropy, smoothed_cross_entropy), (0.1,)
+    else:
+        ways, options = (consistent_cross_entropy, smoothed_consistent_cross_entropy), (0.1, consistency)
+    exact = [x.double().requires_grad_() for x in narrow]
+    narrow = [x.requires_grad_() for x in narrow]
+    found, expected = ways[0](*narrow, wanted, *options), ways[1](*exact, wanted, *options)
+    assert found.dtype == torch.float32
+    close = 3e-3 if dtype == torch.bfloat16 else 1e-5
+    torch.testing.assert_close(found.double(), expected, rtol=close, atol=0.0)
+    slopes = zip(torch.autograd.grad(found, narrow), torch.autograd.grad(expected, exact), strict=True)
+    for slope, wish in slopes:
+        assert slope.dtype == dtype
+        slope = slope.double()
+        assert (slope - wish).norm() < close * 1.5 * wish.norm()
+        assert torch.cosine_similarity(slope.flatten(), wish.flatten(), dim=0) > 0.9999

@@ -3,12 +3,13 @@
 At each step every sentence keeps its k likeliest unfinished hypotheses; those that end are put aside with the
 score
 
-    log P(y | x) / ((5 + |y|) / 6)^α
+    log P(y | x) / |y|^α
 
 and a sentence is done when it has as many of them as are wanted and no unfinished one can overtake the last
 of these, or at its limit. So the best one is found in fewer steps than the best k, and is the same one.
 
-Source: Graves 2012, arXiv:1211.3711; length penalty: Wu et al. 2016, eq. 14, arXiv:1609.08144.
+Source: Graves 2012, arXiv:1211.3711; the length penalty is that of fairseq, `transformers` and CTranslate2;
+with α = 1 hypotheses are ranked by their mean log-probability: Jean et al. 2015, arXiv:1412.2007.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ FEW = 0.75
 
 def length_penalty(length: int, alpha: float) -> float:
     """What a log-probability of so many tokens, the end included, is divided by."""
-    return ((5 + length) / 6) ** alpha
+    return float(max(length, 1)) ** alpha
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,8 +60,8 @@ class Search:
 
     Args:
         beam: hypotheses kept at each step; 1 is greedy.
-        length_penalty: α of Wu et al. 2016, eq. 14; 0 prefers short outputs, 1 is nearly the mean
-            log-probability.
+        length_penalty: α, where a log-probability is divided by length^α; 0 prefers short outputs, 1 ranks by
+            the mean log-probability of a token.
         longest_ratio, longest_extra: an output has at most ratio · source + extra tokens.
         replace_unknown: whether an unknown word is copied from the source word that the model looks at.
         min_length: an output has at least so many tokens.
@@ -163,7 +163,7 @@ class Model:
             texts: inputs, in any order and of any length.
             beam: hypotheses kept at each step; 1 is greedy.
             nbest: how many of them to return as `alternatives`, at most `beam`, or of `samples`.
-            length_penalty: α of Wu et al. 2016, eq. 14.
+            length_penalty: α, where a log-probability is divided by length^α.
             min_length: the fewest tokens of an output.
             block_ngrams: so many words are never said twice in the same order, large and small letters being
                 the same; 0 for any. Words are what stands between spaces, and punctuation where the tokenizer

@@ -69,7 +69,7 @@ def tune_length_penalty(
     Args:
         model: trained.
         sources, references: texts it has not learned from, and not those that it will be judged by.
-        penalties: α of Wu et al. 2016, eq. 14, each to be tried.
+        penalties: α of the length penalty, each to be tried.
         beam: hypotheses kept at each step, at least 2; the model's own setting where None.
         measure: how outputs are scored; BLEU with the 13a tokenizer where None.
 

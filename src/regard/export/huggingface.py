@@ -48,8 +48,6 @@ INSTEAD = "Try ctranslate2, which holds more, or onnx, which holds nearly everyt
 TYPES = {"post": "marian", "pre": "pegasus"}
 CLASSES = {"marian": "MarianMTModel", "pegasus": "PegasusForConditionalGeneration"}
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "silu", "silu": "silu"}
-NEAREST_POWER = 0.75
-"""`transformers` divides by a power of the length; about 15 tokens ((5 + n) / 6)^α grows as n^(0.75 α)."""
 UNSAID = -1e4
 """The bias of a token that is there twice and may be said only once: its share is 0 in float32."""
 
@@ -123,9 +121,7 @@ def read(folder: str | Path) -> Model:
         raise RunError(f"{folder}: {error} is missing; not a whole folder of transformers.") from None
     except RuntimeError as error:
         raise RunError(f"{folder}: its weights are not those that config.json describes: {error}") from None
-    search = Search(
-        beam=asked.get("num_beams") or 1, length_penalty=(asked.get("length_penalty") or 0.0) / NEAREST_POWER
-    )
+    search = Search(beam=asked.get("num_beams") or 1, length_penalty=asked.get("length_penalty") or 0.0)
     return Model(network.eval(), tokenizer, search=search, name=folder.resolve().name)
 
 
@@ -175,7 +171,7 @@ def _config(model: Model) -> dict[str, Any]:
 def _generation(model: Model) -> dict[str, Any]:
     return {
         "num_beams": model.search.beam,
-        "length_penalty": round(NEAREST_POWER * model.search.length_penalty, 4),
+        "length_penalty": model.search.length_penalty,
         "early_stopping": False,
         "max_length": longest(model),
         "suppress_tokens": [PAD, START],
