@@ -295,11 +295,12 @@ def test_a_network_of_narrow_weights_gets_close_gradients(dtype, consistency, gr
     narrow = [x.requires_grad_() for x in narrow]
     found, expected = ways[0](*narrow, wanted, *options), ways[1](*exact, wanted, *options)
     assert found.dtype == torch.float32
-    close = 3e-3 if dtype == torch.bfloat16 else 1e-5
+    close = 4e-3 if dtype == torch.bfloat16 else 1e-5
     torch.testing.assert_close(found.double(), expected, rtol=close, atol=0.0)
+    close *= 3 if consistency else 1  # it compares logits that are rounded apart
     slopes = zip(torch.autograd.grad(found, narrow), torch.autograd.grad(expected, exact), strict=True)
     for slope, wish in slopes:
         assert slope.dtype == dtype
         slope = slope.double()
-        assert (slope - wish).norm() < close * 1.5 * wish.norm()
+        assert (slope - wish).norm() < close * wish.norm()
         assert torch.cosine_similarity(slope.flatten(), wish.flatten(), dim=0) > 0.9999

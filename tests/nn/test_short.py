@@ -54,14 +54,14 @@ def both(inputs: tuple[Tensor, ...], key_heads: int = H, **options) -> list[tupl
 
 
 WAYS = {
-    "everywhere": lambda Q, K: {},
-    "a mask for all": lambda Q, K: {"mask": some(Q, K)},
-    "a mask for each text": lambda Q, K: {"mask": some(B, Q, K)},
-    "a mask for each head": lambda Q, K: {"mask": some(B, H, Q, K)},
-    "keys that are there": lambda Q, K: {"key_mask": some(B, K)},
-    "causal": lambda Q, K: {"causal": True},
-    "causal, keys that are there": lambda Q, K: {"causal": True, "key_mask": some(B, K)},
-    "all of them": lambda Q, K: {"causal": True, "key_mask": some(B, K), "mask": some(B, Q, K)},
+    "everywhere": lambda q, k: {},
+    "a mask for all": lambda q, k: {"mask": some(q, k)},
+    "a mask for each text": lambda q, k: {"mask": some(B, q, k)},
+    "a mask for each head": lambda q, k: {"mask": some(B, H, q, k)},
+    "keys that are there": lambda q, k: {"key_mask": some(B, k)},
+    "causal": lambda q, k: {"causal": True},
+    "causal, keys that are there": lambda q, k: {"causal": True, "key_mask": some(B, k)},
+    "all of them": lambda q, k: {"causal": True, "key_mask": some(B, k), "mask": some(B, q, k)},
 }
 
 
@@ -174,5 +174,5 @@ def test_inputs_that_do_not_fit_together_are_named():
         attend_short(query, keys, values[:, :5], H)
     with pytest.raises(ShapeError, match="keys must be"):
         attend_short(query, keys[:2], values, H)
-    with pytest.raises(ShapeError, match="more queries than keys|queries but only"):
+    with pytest.raises(ShapeError, match="queries but only"):
         attend_short(keys, query, query, H, causal=True)
