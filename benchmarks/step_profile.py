@@ -135,7 +135,7 @@ def part_of(event: Any) -> str:
         return "projections, gradient of weights" if inner > rows else "projections, gradient of inputs"
     if event.name == "aten::sum" and any("AddmmBackward" in name for name in names):
         return "projections, gradient of biases"
-    if any("AccumulateGrad" in name or "aten::add" == name for name in names):
+    if any("AccumulateGrad" in name or name == "aten::add" for name in names):
         return "sums of gradients"
     if event.name in INSIDE or any(
         name in ("aten::cat", "aten::clone", "aten::contiguous") for name in names
