@@ -257,8 +257,8 @@ def show(found: dict[str, Any]) -> None:
         first = ", ".join(f"{name} {took:.1f}" for name, took in figures["of_which_ms"].items())
         print(f"{figures['ms']:8.1f} ms {100 * figures['share']:5.1f} %  {part}   [{first}]")
     print(
-        f"products: {found['products_gflop']:.1f} GFLOP a step; at {found['best_tflops']:.2f} TFLOP/s that is "
-        f"{found['limit_ms']:.1f} ms, {100 * found['share_of_limit']:.0f} % of the step"
+        f"products: {found['products_gflop']:.1f} GFLOP a step; at {found['best_tflops']:.2f} TFLOP/s "
+        f"that is {found['limit_ms']:.1f} ms, {100 * found['share_of_limit']:.0f} % of the step"
     )
 
 
