@@ -135,7 +135,7 @@ def test_the_loss_in_bfloat16_is_close_and_its_gradients_have_the_types_of_the_w
         reference = smoothed_cross_entropy(*leaves, wanted, 0.1)
     assert total.dtype == torch.float32
     torch.testing.assert_close(total, exact, rtol=2e-3, atol=0.0)
-    torch.testing.assert_close(total, reference, rtol=1e-5, atol=0.0)
+    torch.testing.assert_close(total, reference, rtol=1e-4, atol=0.0)  # which rounds elsewhere
     for found, wish in zip(gradients, wished, strict=True):
         assert found.dtype == torch.float32
         assert (found - wish).norm() < 0.01 * wish.norm()

@@ -14,6 +14,7 @@ Source: Szegedy et al. 2016, section 7, arXiv:1512.00567. Liang et al. 2021 (R-D
 """
 
 from collections.abc import Iterator
+from math import log
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from regard.nn.precision import product_dtype, wide
 
 BLOCK_ROWS = 128
 HELD = 2**24  # numbers of logits' gradients that are held at a time
+BITS = 1 / log(2)  # in a nat
 
 
 def smoothed_cross_entropy(
@@ -110,49 +112,71 @@ def blocked_row_losses(
 
 
 class _Projection:
-    """The projection to the vocabulary, in the dtype of its products, and the gradients that it gathers."""
+    """The projection to the vocabulary, in the dtype of its products.
+
+    Args:
+        features: (N, E), weight: (V, E), bias: (V,) or None.
+    """
 
     def __init__(self, features: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         dtype = product_dtype(weight)
         self.features, self.weight = features.to(dtype), weight.to(dtype)
-        self.bias = None if bias is None else bias.to(dtype)
         self.wide = torch.promote_types(dtype, torch.float32)
+        self.bias = None if bias is None else bias.to(dtype).to(self.wide)
+        self.bias_in_bits = None if self.bias is None else self.bias * BITS
+        self.row = self.weight.sum(0, dtype=self.wide)
+        room = 2, min(BLOCK_ROWS, len(features)), len(weight)
+        self.room = self.features.new_empty(room), self.features.new_empty(room, dtype=self.wide)
 
-    def logits(self, rows: slice) -> Tensor:
-        """What some rows say, (M, V), wide enough for an exponential."""
+    def bits(self, rows: slice, place: int = 0) -> Tensor:
+        """The logits of some rows in bits, (M, V): powers of 2 are faster than those of e.
+
+        What was found before in the same place, 0 or 1, is written over: memory that is in the cache already.
+        """
         features = self.features[rows]
-        if self.bias is None:
-            return torch.mm(features, self.weight.T).to(self.wide)
-        return torch.addmm(self.bias, features, self.weight.T).to(self.wide)
+        narrow, found = (room[place, : len(features)] for room in self.room)
+        torch.addmm(features.new_empty(1), features, self.weight.T, beta=0, alpha=BITS, out=narrow)
+        found.copy_(narrow)
+        return found if self.bias_in_bits is None else found.add_(self.bias_in_bits)
 
-    def groups(self) -> Iterator[slice]:
-        """As many rows at a time as may be held."""
-        return _parts(slice(0, len(self.features)), max(HELD // len(self.weight), BLOCK_ROWS))
+    def means(self) -> Tensor:
+        """The mean logit of each row, in nats, (N,)."""
+        means = (self.features * self.row).sum(-1).div_(len(self.weight))
+        return means if self.bias is None else means.add_(self.bias.mean())
+
+    def groups(self, copies: int = 1) -> Iterator[slice]:
+        """As many rows at a time as may be held, of features that stand there so many times."""
+        rows = len(self.features) // copies
+        return _parts(slice(0, rows), max(HELD // len(self.weight) // copies, BLOCK_ROWS))
 
 
 class _Gradients:
     """The gradients of a projection, summed over groups of rows.
 
     Args:
-        even: what each row's gradient of each logit gets beside what is passed in, before its own scale.
+        projection: of what.
+        even: what each logit of each row has as a gradient beside what is passed in.
     """
 
     def __init__(self, projection: _Projection, even: float) -> None:
         self.projection, self.even = projection, even
-        weight, bias = projection.weight, projection.bias
-        self.row = weight.sum(0, dtype=projection.wide).mul_(even).to(weight.dtype)
+        self.row = (projection.row * even).to(projection.weight.dtype)
         self.features = torch.empty_like(projection.features)
-        self.weight = torch.zeros_like(weight, dtype=projection.wide)
-        self.bias = None if bias is None else torch.zeros_like(bias, dtype=projection.wide)
+        self.weight = torch.zeros_like(projection.weight, dtype=projection.wide)
+        self.bias = None if projection.bias is None else torch.zeros_like(projection.bias)
+
+    def store(self, place: Tensor, d_logits: Tensor) -> None:
+        """Keep the gradient (M, V) of some rows' logits for `add`, as narrow as products are."""
+        if self.bias is not None:
+            self.bias += d_logits.sum(0).add_(self.even * len(d_logits))
+        place.copy_(d_logits)
 
     def add(self, rows: slice, d_logits: Tensor) -> None:
-        """Take in the gradient (M, V) of some rows' logits."""
+        """Take in the stored gradient (M, V) of some rows' logits."""
         features = self.projection.features[rows]
         torch.addmm(self.row, d_logits, self.projection.weight, out=self.features[rows])
         row = features.sum(0, dtype=self.projection.wide).mul_(self.even).to(features.dtype)
         self.weight += torch.addmm(row, d_logits.T, features)
-        if self.bias is not None:
-            self.bias += d_logits.sum(0, dtype=self.projection.wide).add_(self.even * len(d_logits))
 
     def save(self, ctx, *inputs: Tensor | None) -> None:
         """Keep them for the way back, with the dtypes of features, weight and bias."""
@@ -173,15 +197,14 @@ class _BlockedCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         projection = _Projection(features, weight, bias)
         gradients = _Gradients(projection, -smoothing / len(weight))
-        total = features.new_zeros((), dtype=projection.wide)
+        total = projection.means().sum() * -smoothing
         for group in projection.groups():
             d_logits = projection.features.new_empty(group.stop - group.start, len(weight))
             for rows in _parts(group, BLOCK_ROWS):
-                logits = projection.logits(rows)
-                shares = torch.softmax(logits, dim=-1)
-                total += _losses(logits, _normalizer(logits, shares), wanted[rows], smoothing).sum()
-                shares[torch.arange(len(shares)), wanted[rows]] -= 1 - smoothing
-                d_logits[rows.start - group.start : rows.stop - group.start] = shares
+                losses, shares, _ = _seen(projection.bits(rows), wanted[rows], smoothing)
+                total += losses.sum()
+                shares[_at(wanted[rows])] -= 1 - smoothing
+                gradients.store(d_logits[rows.start - group.start : rows.stop - group.start], shares)
             gradients.add(group, d_logits)
         gradients.save(ctx, features, weight, bias)
         return total
@@ -205,18 +228,19 @@ class _ConsistentCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         projection = _Projection(features, weight, bias)
         gradients = _Gradients(projection, -smoothing / len(weight) / 2)
-        count, pull = len(wanted), consistency / 4
-        total = features.new_zeros((), dtype=projection.wide)
-        for group in _parts(slice(0, count), max(HELD // len(weight) // 2, BLOCK_ROWS)):
+        count = len(wanted)
+        total = projection.means().sum() * (-smoothing / 2)
+        for group in projection.groups(copies=2):
             d_logits = projection.features.new_empty(2, group.stop - group.start, len(weight))
             for rows in _parts(group, BLOCK_ROWS):
                 first, second = (
-                    _Seen(projection.logits(part), wanted[rows], smoothing) for part in _twice(rows, count)
+                    projection.bits(part, place) for place, part in enumerate(_twice(rows, count))
                 )
-                for place, (loss, d_block) in enumerate(_pulled(first, second, pull)):
-                    total += loss
-                    d_block[torch.arange(len(d_block)), wanted[rows]] -= (1 - smoothing) / 2
-                    d_logits[place, rows.start - group.start : rows.stop - group.start] = d_block
+                loss, *slopes = _drawn_together(first, second, wanted[rows], smoothing, consistency / 4)
+                total += loss
+                for place, slope in zip(d_logits, slopes, strict=True):
+                    slope[_at(wanted[rows])] -= (1 - smoothing) / 2
+                    gradients.store(place[rows.start - group.start : rows.stop - group.start], slope)
             for part, d_part in zip(_twice(group, count), d_logits, strict=True):
                 gradients.add(part, d_part)
         gradients.save(ctx, features, weight, bias)
@@ -228,29 +252,22 @@ class _ConsistentCrossEntropy(torch.autograd.Function):
         return *_scaled(ctx, scale), None, None, None
 
 
-class _Seen:
-    """What one of two sights says of some rows: logits and shares (M, V), normaliser and loss (M,)."""
+def _drawn_together(
+    first: Tensor, second: Tensor, wanted: Tensor, smoothing: float, pull: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The summed loss of some rows, from two sights' logits in bits, and the gradients of their logits.
 
-    def __init__(self, logits: Tensor, wanted: Tensor, smoothing: float) -> None:
-        self.logits, self.shares = logits, torch.softmax(logits, dim=-1)
-        self.normalizer = _normalizer(logits, self.shares)
-        self.losses = _losses(logits, self.normalizer, wanted, smoothing)
-
-
-def _pulled(first: _Seen, second: _Seen, pull: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each sight the loss, and its logits' gradient but for the part of what is wanted.
-
-    With r = log p₁ − log p₂, KL(p₁‖p₂) = Σ p₁ r has the gradient p₁ (r − KL) at the first logits, and
-    KL(p₂‖p₁) has p₁ − p₂ there.
+    Both lack the parts of smoothing, and the gradients that of what is wanted. With r = log p₁ − log p₂,
+    KL(p₁‖p₂) = Σ p₁ r has the gradient p₁ (r − KL) at the first logits, and KL(p₂‖p₁) has p₁ − p₂ there.
     """
-    ratio = first.logits - second.logits
-    ratio -= (first.normalizer - second.normalizer)[:, None]
-    for seen, other, sign in ((first, second, 1), (second, first, -1)):
-        divergence = sign * torch.linalg.vecdot(seen.shares, ratio)
-        factor = ratio * (sign * pull)
-        factor += (0.5 + pull - pull * divergence)[:, None]
-        gradient = factor.mul_(seen.shares).sub_(other.shares, alpha=pull)
-        yield (seen.losses / 2 + pull * divergence).sum(), gradient
+    ratio = first - second
+    losses_1, p1, normalizer_1 = _seen(first, wanted, smoothing)
+    losses_2, p2, normalizer_2 = _seen(second, wanted, smoothing)
+    ratio.sub_((normalizer_1 - normalizer_2)[:, None]).mul_(pull / BITS)
+    there, back = torch.linalg.vecdot(p1, ratio), torch.linalg.vecdot(p2, ratio)
+    d_first = (ratio + (0.5 + pull - there)[:, None]).mul_(p1).sub_(p2, alpha=pull)
+    d_second = ratio.neg_().add_((0.5 + pull + back)[:, None]).mul_(p2).sub_(p1, alpha=pull)
+    return (losses_1 + losses_2).sum() / 2 + (there - back).sum(), d_first, d_second
 
 
 class _BlockedRowLosses(torch.autograd.Function):
@@ -261,11 +278,9 @@ class _BlockedRowLosses(torch.autograd.Function):
         projection = _Projection(features, weight, bias)
         ctx.dtypes = [None if x is None else x.dtype for x in (features, weight, bias)]
         ctx.smoothing = smoothing
-        losses = features.new_empty(len(features), dtype=projection.wide)
+        losses = projection.means().mul_(-smoothing)
         for rows in _parts(slice(0, len(features)), BLOCK_ROWS):
-            logits = projection.logits(rows)
-            normalizer = torch.logsumexp(logits, dim=-1)
-            losses[rows] = _losses(logits, normalizer, wanted[rows], smoothing)
+            losses[rows] += _seen(projection.bits(rows), wanted[rows], smoothing)[0]
         ctx.save_for_backward(projection.features, projection.weight, projection.bias, wanted)
         return losses
 
@@ -276,9 +291,12 @@ class _BlockedRowLosses(torch.autograd.Function):
         projection = _Projection(*inputs)
         gradients = _Gradients(projection, 0.0)
         for rows in _parts(slice(0, len(wanted)), BLOCK_ROWS):
-            d_logits = torch.softmax(projection.logits(rows), dim=-1).sub_(ctx.smoothing / len(inputs[1]))
-            d_logits[torch.arange(len(d_logits)), wanted[rows]] -= 1 - ctx.smoothing
-            gradients.add(rows, d_logits.mul_(scales[rows, None]).to(inputs[0].dtype))
+            _, shares, _ = _seen(projection.bits(rows), wanted[rows], ctx.smoothing)
+            shares.sub_(ctx.smoothing / len(projection.weight))
+            shares[_at(wanted[rows])] -= 1 - ctx.smoothing
+            d_logits = projection.features.new_empty(shares.shape)
+            gradients.store(d_logits, shares.mul_(scales[rows, None]))
+            gradients.add(rows, d_logits)
         found = (gradients.features, gradients.weight, gradients.bias)
         narrow = (None if x is None else x.to(dtype) for x, dtype in zip(found, ctx.dtypes, strict=True))
         return *narrow, None, None
@@ -295,12 +313,21 @@ def _twice(rows: slice, count: int) -> tuple[slice, slice]:
     return rows, slice(rows.start + count, rows.stop + count)
 
 
-def _normalizer(logits: Tensor, shares: Tensor) -> Tensor:
-    """log Σ exp of rows whose softmax is known, (M,): at the largest logit, which no share rounds to zero."""
-    return logits.amax(-1) - shares.amax(-1).log_()
+def _at(wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the wanted tokens (M,) are in (M, V)."""
+    return torch.arange(len(wanted), device=wanted.device), wanted
 
 
-def _losses(logits: Tensor, normalizer: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
-    """The losses of some rows (M, V), by what each is normalised by, (M,)."""
-    wanted_logits, mean = logits[torch.arange(len(wanted)), wanted], logits.mean(dim=-1)
-    return normalizer - (1 - smoothing) * wanted_logits - smoothing * mean
+def _seen(bits: Tensor, wanted: Tensor, smoothing: float) -> tuple[Tensor, Tensor, Tensor]:
+    """What is said of some rows, from their logits in bits (M, V), which are written over.
+
+    Returns:
+        the losses (M,) but for the part of the mean logits, the shares (M, V), which are softmax, and by how
+        many bits the logits were above the logarithms of the shares, (M,).
+    """
+    wanted_bits, top = bits[_at(wanted)], bits.amax(-1, keepdim=True)
+    shares = bits.sub_(top).exp2_()
+    sums = shares.sum(-1, keepdim=True)
+    normalizer = (top + sums.log2())[:, 0]
+    losses = (normalizer - (1 - smoothing) * wanted_bits) / BITS
+    return losses, shares.mul_(sums.reciprocal_()), normalizer
