@@ -30,6 +30,7 @@ import regard
 from regard.data.corpora import read_pairs
 from regard.nn import dropout, short
 from regard.training import loop
+from regard.training.devices import chosen_precision
 from regard.training.master import MasterWeights
 from regard.training.recipe import Recipe
 
@@ -215,7 +216,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     )
     step = 1e3 * watch.seconds / args.steps
     parts, inside, operations = tables(list(watch.profiler.events()), args.steps)
-    dtype = loop.chosen_precision(recipe.training.precision)
+    dtype = chosen_precision(recipe.training.precision)
     rate = best_rate(dtype)
     limit = 1e3 * operations / rate
     parts["Python, data and what is between operations"] = max(step - sum(parts.values()), 0.0)

@@ -10,12 +10,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import regard
+from regard.data.batches import Batches
+from regard.data.tokenization import PAD
+from regard.errors import RecipeError
+from regard.models.architectures import Translator, make
+from regard.models.config import AttentionName, RecurrentConfig
+from regard.models.transformer import TransformerConfig
 from regard.training.distributed import Loss, Team
+from regard.training.recipe import Recipe
 
 SETTINGS = {
     "transformer": [
@@ -26,16 +35,27 @@ SETTINGS = {
         "model.decoder_layers=2",
         "model.attention_dropout=0.1",
     ],
-    "recurrent": ["model.architecture=recurrent", "model.embedding=12", "model.width=16"],
+    "recurrent": [
+        "model.architecture=recurrent",
+        "model.embedding=12",
+        "model.width=16",
+        "model.attention=gumbel",
+        "model.recurrent_dropout=0.1",
+    ],
     "r_drop": [
         "model.width=16",
+        "model.heads=2",
         "model.feed_forward=24",
-        "model.encoder_layers=1",
+        "model.encoder_layers=2",
         "model.decoder_layers=1",
+        "model.score=additive",
+        "model.attention_dropout=0.1",
+        "model.layer_drop=0.2",
         "training.r_drop=2.0",
         "training.moving_average=0.9",
     ],
 }
+SETTINGS["fsdp"] = [*SETTINGS["r_drop"], "training.parallel=fsdp"]
 COMMON = [
     "data.tokenizer=word",
     "training.precision=float32",
@@ -128,19 +148,30 @@ def workers(launcher: int) -> list[int]:
     return [int(pid) for pid, parent, args in rows if int(parent) == launcher and "regard" in args]
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 2), (2, 1), (1, 2)])
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        ("transformer", 2, 2),
+        ("transformer", 2, 1),
+        ("transformer", 1, 2),
+        ("fsdp", 2, 2),
+        ("fsdp", 2, 1),
+        ("fsdp", 1, 2),
+    ],
+)
 def test_a_run_that_lost_a_process_goes_on_exactly_with_any_number(
-    before: int, after: int, corpus: Path, tmp_path: Path
+    kind: str, before: int, after: int, corpus: Path, tmp_path: Path
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    steps, every = 400, 10
-    done = fit(before, *started("transformer", corpus, whole, steps, every))
+    steps, every = (400, 10) if kind == "transformer" else (80, 5)
+    done = fit(before, *started(kind, corpus, whole, steps, every))
     assert done.returncode == 0, done.stderr
-    said = cut_off(before, started("transformer", corpus, cut, steps, every), cut)
+    said = cut_off(before, started(kind, corpus, cut, steps, every), cut)
     assert not (cut / "model.safetensors").exists()
     if before > 1:
         (sentence,) = re.findall(r"^.*regard: another process was lost.*$", said, re.MULTILINE)
         assert "regard fit --resume" in sentence
+        assert not re.search(r"^\[rank", said, re.MULTILINE), "a process of ours shows a traceback"
     done = fit(after, "--resume", cut)
     assert done.returncode == 0, done.stderr
     if before == after:
@@ -161,10 +192,64 @@ def test_one_process_alone_is_a_team() -> None:
         pass
 
 
-def test_a_part_without_rows_has_a_loss_of_zero_and_all_gradients() -> None:
-    loss = Loss(torch.nn.Linear(2, 3))
-    empty = torch.zeros(0, 4, dtype=torch.long)
-    value = loss([empty, empty, empty, empty])
-    value.backward()
-    assert value == 0
-    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in loss.parameters())
+def test_an_error_of_one_process_is_said_once_and_ends_all(tmp_path: Path) -> None:
+    done = fit(2, tmp_path / "nothing.tsv", "--out", tmp_path / "run")
+    assert done.returncode != 0
+    assert done.stderr.count("regard: ") == 1
+    assert f"regard: {tmp_path / 'nothing.tsv'}: no such file" in done.stderr
+    assert "[rank" not in done.stderr
+
+
+def member(rank: int, size: int) -> Team:
+    team = Team()
+    team.rank, team.size = rank, size
+    return team
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
+def test_the_parts_of_a_batch_are_its_rows_and_rows_in_which_nothing_is_wanted(size: int) -> None:
+    batch = next(iter(Batches([[4, 5]] * 5, [[6]] * 5, tokens=100).coming()))[1]
+    parts = [member(rank, size).part(batch) for rank in range(size)]
+    assert all(len(part.rows) for part in parts)
+    assert sum(part.tokens for part in parts) == batch.tokens
+    real = [row for part in parts if part.tokens for row in part.rows]
+    assert real == batch.rows.tolist()
+    assert {part.source.shape[1] for part in parts} == {batch.source.shape[1]}
+
+
+@pytest.mark.parametrize("config", [TransformerConfig(width=16), TransformerConfig(width=16, copy=True)])
+def test_a_row_in_which_nothing_is_wanted_adds_nothing_to_a_transformers_gradient(
+    config: TransformerConfig,
+) -> None:
+    require_nothing(make(config, 20))
+
+
+@pytest.mark.parametrize("name", get_args(AttentionName))
+def test_a_row_in_which_nothing_is_wanted_adds_nothing_to_a_recurrent_gradient(name: Any) -> None:
+    require_nothing(make(RecurrentConfig(width=16, embedding=12, attention=name), 20))
+
+
+def require_nothing(network: Translator) -> None:
+    source = torch.tensor([[5, 6, 7]])
+    wanted = torch.full_like(source, PAD)
+    loss = Loss(network.train())([source, torch.tensor([3]), source, wanted], smoothing=0.1)
+    loss.backward()
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    assert loss == 0
+    assert gradients
+    assert not any(gradient.any() for gradient in gradients)  # NaN would count as something
+
+
+def test_sharing_out_a_weight_that_is_a_single_number_is_refused_before_any_work(
+    corpus: Path, tmp_path: Path
+) -> None:
+    settings = ["training.parallel=fsdp", "model.normalizer=entmax"]
+    with pytest.raises(RecipeError, match=r"^training\.parallel is fsdp, but the weight .*shape is a single"):
+        regard.fit(corpus, settings=settings, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_sharing_out_what_has_no_layers_is_refused() -> None:
+    settings = {"model": {"architecture": "recurrent"}, "training": {"parallel": "fsdp"}}
+    with pytest.raises(RecipeError, match=r"training\.parallel is fsdp, but model\.architecture recurrent"):
+        Recipe().changed(settings)

@@ -195,7 +195,7 @@ class RecurrentDecoder(Layers):
         value, updates = self.rewards.tolist()
         before = MovingAverage(value, updates=int(updates))
         after = before.update(rewards)
-        self.rewards.copy_(torch.tensor([after.value, float(after.updates)]))
+        self.rewards.copy_(self.rewards.new_tensor([after.value, float(after.updates)]))
         return before.value if before.updates else after.value
 
 

@@ -183,7 +183,7 @@ class MarginalPass(LayersPass):
         s = layers[-1][0].unflatten(0, (len(self.mask), -1))
         log_weights = decoder.marginal.predict(self.scores(s, None).flatten(0, 1), self.mask, belief)
         hidden = F.linear(s, self.from_state)[:, :, None] + self.from_keys[:, None]
-        features = self.features(hidden, torch.arange(len(self.mask))).flatten(0, 1)
+        features = self.features(hidden, torch.arange(len(self.mask), device=self.mask.device)).flatten(0, 1)
         logits = wide(output(features))
         normalizer = torch.logsumexp(logits, dim=-1)
         asked = Asked(log_weights, features, normalizer)

@@ -65,7 +65,7 @@ class RecurrentEncoder(nn.Module):
             x = drop(x, mask)
         mean = x.sum(0) / lengths[:, None].clamp(min=1)
         start = tuple(self.cell.state(torch.tanh(bridge(mean))) for bridge in self.bridges)
-        return Encoded(x.transpose(0, 1), torch.arange(len(x)) < lengths[:, None], start)
+        return Encoded(x.transpose(0, 1), torch.arange(len(x), device=x.device) < lengths[:, None], start)
 
 
 class RecurrentTranslator(nn.Module):

@@ -47,8 +47,11 @@ from regard.nn.pointer import (
 )
 from regard.nn.positions import Alibi, LearnedPositions, Positions, Rotary, Shaw
 from regard.nn.precision import wide
+from regard.nn.programs import outside
 
 __all__ = ["TransformerConfig", "TransformerTranslator"]
+
+_waves = outside(sinusoidal)
 
 COPY = "copy.0"
 """The name of the look from which words are copied."""
@@ -281,7 +284,7 @@ class TransformerTranslator(nn.Module):
         width, kind = self.config.width, self.config.positions
         x = embedded * width**0.5
         if kind == "sinusoidal":
-            x = x + sinusoidal(x.shape[1], width, offset=offset, interleaved=False, like=x)
+            x = x + _waves(x.shape[1], width, offset=offset, interleaved=False, like=x)
         elif kind == "learned":
             x = getattr(self, learned_positions)(x, offset)
         return dropout(x, self.config.dropout, training=self.training)

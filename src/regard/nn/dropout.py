@@ -20,7 +20,7 @@ section 4; arXiv:1512.05287.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -33,6 +33,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from regard.errors import InputError, ShapeError
+from regard.nn.programs import outside
 
 CLOSE = 0.02  # of the rate: how far the share that eight bits drop may be from it
 ONE = np.int16(0x3F80)  # 1.0 in bfloat16, as an integer
@@ -101,6 +102,13 @@ def dropout(x: Tensor, rate: float, *, training: bool) -> Tensor:
     return _Dropout.apply(x, keep, scale)  # pyright: ignore[reportReturnType]
 
 
+def torch_dropout(x: Tensor, rate: float) -> Tensor:
+    """PyTorch's own dropout, from its global generator; within `dropout_seed` that of `dropout`."""
+    if _SEED.get() is None:
+        return torch.nn.functional.dropout(x, rate)
+    return dropout(x, rate, training=True)
+
+
 def add_dropped(residual: Tensor, x: Tensor, rate: float, *, training: bool) -> Tensor:
     """residual + dropout(x), in one pass.
 
@@ -117,6 +125,7 @@ def add_dropped(residual: Tensor, x: Tensor, rate: float, *, training: bool) -> 
     return _AddDropped.apply(residual, x, keep, scale)  # pyright: ignore[reportReturnType]
 
 
+@outside
 def variational_mask(
     shape: tuple[int, ...], rate: float, *, training: bool, batch_axis: int = 0
 ) -> Tensor | None:
@@ -141,11 +150,29 @@ def variational_mask(
     return torch.rand(shape).ge_(rate).div_(1.0 - rate)
 
 
+def of_the_batch(like: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
+    """What chance gives this process's rows, where all draw for the whole batch from the same generator.
+
+    Args:
+        like: (B, …), the rows of this process.
+        draw: fills an empty tensor of the dtype and device of `like`, in place.
+
+    Returns:
+        Of the shape of `like`; without `dropout_seed`, or where that knows no rows, all that was drawn.
+    """
+    source, like = _SEED.get(), like.detach()
+    if source is None or source.rows is None:
+        return draw(torch.empty_like(like))
+    whole = draw(like.new_empty((source.rows, *like.shape[1:])))
+    return whole[source.first_row : source.first_row + len(like)]
+
+
 def drop(x: Tensor, mask: Tensor | None) -> Tensor:
-    """x times the mask, in the dtype of x; x itself where there is no mask."""
-    return x if mask is None else x * mask.to(x.dtype)
+    """x times the mask, where x is and in its dtype; x itself where there is no mask."""
+    return x if mask is None else x * mask.to(x.device, x.dtype)
 
 
+@outside
 def multiplier(x: Tensor, rate: float) -> tuple[Tensor, float]:
     """Zeros and ones like x, drawn anew, and by what to multiply what is kept.
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from regard.core.normalizers import softmax
 from regard.errors import InputError
+from regard.nn.dropout import of_the_batch
 from regard.nn.picking import Asked, Pick, Picker, hide, log_softmax, pick
 
 
@@ -32,7 +33,7 @@ class Drawn(NamedTuple):
 
 def gumbel_noise(like: Tensor, generator: torch.Generator) -> Tensor:
     """Independent draws from the standard Gumbel distribution, of the shape and dtype of ``like``."""
-    waiting = torch.empty_like(like, requires_grad=False).exponential_(generator=generator)
+    waiting = of_the_batch(like, lambda empty: empty.exponential_(generator=generator))
     return -waiting.clamp_(min=torch.finfo(like.dtype).tiny).log_()
 
 

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from regard.core.normalizers import softmax
 from regard.errors import InputError, ShapeError
+from regard.nn.dropout import of_the_batch
 from regard.nn.picking import Asked, Pick, Picker, hide
 from regard.nn.precision import wide
 
@@ -164,7 +165,8 @@ class Monotonic(Picker):
         if not self.training:
             return greedy_alignment(energies, asked.state.previous, asked.mask)
         if self.noise:
-            noise = torch.empty_like(asked.scores, requires_grad=False).normal_(generator=asked.source())
+            source = asked.source()
+            noise = of_the_batch(asked.scores, lambda empty: empty.normal_(generator=source))
             energies = energies + self.noise * noise
         return expected_alignment(energies, asked.state.previous, asked.mask)
 

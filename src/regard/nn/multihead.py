@@ -18,6 +18,7 @@ from regard.core.scores import Score
 from regard.errors import InputError, ShapeError
 from regard.nn import foreign
 from regard.nn.cache import Cache
+from regard.nn.dropout import torch_dropout
 from regard.nn.heads import checked, merge, over_heads, split
 from regard.nn.positions import Positions
 from regard.nn.talking import TalkingHeads
@@ -42,7 +43,7 @@ class MultiheadAttention(nn.Module):
         out_width: features of the result; None for E.
         bias: whether the projections add a bias.
         dropout: the share of the weights that are dropped while training, in [0, 1), the others growing to
-            make up for it. It is drawn from PyTorch's global generator.
+            make up for it. See `regard.nn.dropout.torch_dropout`.
         score: from heads of query (B, H, Q, D) and keys (B, H, K, D) to scores; see `regard.core.scores`.
         normalizer: from scores (B, H, Q, K) to weights; see `regard.core.normalizers`.
         positions: how heads know of order; see `regard.nn.positions`.
@@ -301,7 +302,7 @@ class MultiheadAttention(nn.Module):
             normalizer = self.talking.normalizer(normalizer)
         if not (self.training and self.dropout):
             return normalizer
-        return lambda scores: nn.functional.dropout(normalizer(scores), self.dropout)
+        return lambda scores: torch_dropout(normalizer(scores), self.dropout)
 
     @property
     def is_plain(self) -> bool:

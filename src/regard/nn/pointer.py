@@ -211,7 +211,7 @@ class _BlockedPointer(torch.autograd.Function):
         share, log_p, total = torch.empty_like(g), torch.empty_like(g), d_weight.new_zeros(())
         for rows in _blocks(len(features)):
             logits = F.linear(features[rows], matrix, None if bias is None else bias.to(dtype)).to(g.dtype)
-            normalizer, at = torch.logsumexp(logits, dim=-1), torch.arange(len(logits))
+            normalizer, at = torch.logsumexp(logits, dim=-1), torch.arange(len(logits), device=logits.device)
             spoken = log_g[rows] + logits[at, wanted[rows]] - normalizer
             p = torch.logaddexp(spoken, log_copied[rows])
             r = (1 - smoothing) * torch.exp(spoken - p)

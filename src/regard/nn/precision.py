@@ -11,4 +11,5 @@ def wide(x: Tensor) -> Tensor:
 
 def product_dtype(weight: Tensor) -> torch.dtype:
     """What products with a matrix are computed in: the dtype of `torch.autocast` where that is on."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
+    kind = weight.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype

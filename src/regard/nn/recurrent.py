@@ -144,7 +144,7 @@ class RecurrentWeights(nn.Module):
 
 def reversing_index(lengths: Tensor, steps: int) -> Tensor:
     """(B, S) positions that read each sentence backwards and leave its padding where it is."""
-    position = torch.arange(steps)
+    position = torch.arange(steps, device=lengths.device)
     backwards = lengths[:, None] - 1 - position
     return torch.where(backwards >= 0, backwards, position)
 
@@ -185,5 +185,5 @@ class BidirectionalLayer(nn.Module):
             outputs.append(state[0])
         forwards, backwards = torch.stack(outputs, dim=1)
         backwards = backwards.gather(0, index.expand_as(backwards))
-        real = (torch.arange(steps)[:, None] < lengths)[..., None]
+        real = (torch.arange(steps, device=lengths.device)[:, None] < lengths)[..., None]
         return torch.cat([forwards, backwards], dim=-1).masked_fill(~real, 0.0)

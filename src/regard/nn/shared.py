@@ -45,8 +45,8 @@ class Shared:
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
     """x Wᵀ, in the dtype that both have."""
-    if x.dtype == torch.float32 and torch.is_autocast_enabled("cpu"):
-        with torch.autocast("cpu", enabled=False):
+    if x.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
             return x @ weight.transpose(-1, -2)
     return x @ weight.transpose(-1, -2)
 

@@ -130,12 +130,14 @@ class SentenceAttention:
             self.chunk_scores = chunk_score.over(prepared_chunks)
         empty = ~key_mask.any(dim=1, keepdim=True)
         # in float32, which widens the narrower scores that it is added to
-        self.bias = torch.zeros(key_mask.shape).masked_fill_(~key_mask & ~empty, NEVER)
+        self.bias = torch.zeros(key_mask.shape, device=key_mask.device).masked_fill_(
+            ~key_mask & ~empty, NEVER
+        )
         self.empty = empty if torch.compiler.is_exporting() or empty.any() else None
         self.generator = None
         if isinstance(weigher, Picker) and weigher.draws and weigher.training:
             # Seeded from the global generator, so that a run's saved random state repeats what is drawn.
-            self.generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+            self.generator = torch.Generator(keys.device).manual_seed(int(torch.randint(2**62, ())))
 
     def start(self) -> AttentionState:
         """The state before the first step, a row for each sentence."""

@@ -51,7 +51,7 @@ class TrainingState:
     """The tensors that a step depends on and changes.
 
     Args:
-        network: whose parameters they are.
+        network: whose parameters they are, whole in each process.
         master: all weights with a gradient, in float32.
         optimizer: AdamW over `master.flat`.
         average: the moving average of the weights, of the form of `master.flat`; None where there is none.
@@ -74,16 +74,23 @@ class TrainingState:
         return kept if self.average is None else kept | {"average": self.average}
 
 
-def save_checkpoint(run: RunFolder, progress: Progress, state: TrainingState) -> None:
+def save_checkpoint(run: RunFolder, progress: Progress, state: TrainingState, *, leads: bool = True) -> None:
     """Write `checkpoints/step-N`, then remove what it makes superfluous.
+
+    Args:
+        run, progress, state: what is saved, and where.
+        leads: whether this process writes; the others bring their part of the state.
 
     Raises:
         TrainingError: the disk is full; the checkpoint before is still there.
     """
+    weights, beside = state.weights_of(), _tensors_beside(state)
+    if not leads:
+        return
     with saving(run.checkpoints / f"step-{progress.step}") as folder:
         folder.mkdir()
-        (folder / "weights.safetensors").write_bytes(tensor_bytes(state.weights_of()))
-        (folder / "optimizer.safetensors").write_bytes(tensor_bytes(_tensors_beside(state)))
+        (folder / "weights.safetensors").write_bytes(tensor_bytes(weights))
+        (folder / "optimizer.safetensors").write_bytes(tensor_bytes(beside))
         (folder / "progress.json").write_text(json.dumps(asdict(progress), indent=1) + "\n", encoding="utf-8")
     tidy(run, progress)
 

@@ -13,10 +13,13 @@ from regard.data.batches import Coming
 from regard.data.corpora import Corpus, same_format, split
 from regard.data.large import LargeCorpus
 from regard.data.links import Link
-from regard.data.tokenization import Tokenizer
+from regard.data.tokenization import SPECIAL_TOKENS, Tokenizer
 from regard.decoding.translator import Model
 from regard.errors import Interrupted, RecipeError, RunError
+from regard.models.architectures import make
+from regard.models.config import RecurrentConfig
 from regard.training.choices import chosen_vocabulary, completed, suited
+from regard.training.devices import Elsewhere, chosen_device
 from regard.training.display import Reporter, Silent
 from regard.training.distributed import Team, team
 from regard.training.files import write_tensors
@@ -102,6 +105,8 @@ def _fit(
     reporter = reporter if team.leads else Silent()
     wished = _recipe(recipe, settings) if run is None else run.recipe
     check_bleu_tokenizer(wished.evaluation.bleu_tokenizer)
+    chosen_device(wished.training.device)
+    _require_divisible(wished, team)
     require_guidable(wished, links)
     tokenizer = run and run.tokenizer()
     if files_of(pairs) is None:  # what may be read only once
@@ -139,7 +144,14 @@ def _fit(
     with team.leader_first():
         if run is None and team.leads:
             run = _started(folder, wished, material, about)
-    run = run or RunFolder.open(folder)
+    if run is None and (folder / "regard.toml").exists():
+        run = RunFolder.open(folder)
+    if unseen := int(team.total(torch.tensor(int(run is None)))):
+        raise RunError(
+            f"{folder}: {unseen} of {team.size} processes do not find the run there. Machines that train "
+            f"together share the folder."
+        )
+    assert run is not None
     try:
         return _train(run, material, given, reporter, team)
     except KeyboardInterrupt:
@@ -202,9 +214,11 @@ def _train(
     sources = [pair.source for pair in material.validation.kept]
     references = [pair.target for pair in material.validation.kept]
 
+    searched = model_of(Elsewhere(network), tokenizer, recipe, run.path.name)
+
     def validate() -> float:
         return validation_score(
-            model, sources, references, recipe.evaluation.metric, recipe.evaluation.bleu_tokenizer
+            searched, sources, references, recipe.evaluation.metric, recipe.evaluation.bleu_tokenizer
         )
 
     outcome = Training(run, network, batches, validate, reporter, team).fit()
@@ -212,7 +226,7 @@ def _train(
         write_tensors(run.weights, named_weights(network))
     team.wait()
     if not team.leads:
-        load_weights(network.float(), run.weights)
+        load_weights(network.float().cpu(), run.weights)
     reporter.note(
         f"{outcome.reason}: {outcome.steps:,} steps, best validation {recipe.evaluation.metric} "
         f"{outcome.best:.2f}, saved in {run.path}"
@@ -247,6 +261,25 @@ def _recipe(
     elif recipe is not None:
         base = Recipe.load(os.fspath(recipe), base)
     return base.with_settings(settings)
+
+
+def _require_divisible(recipe: Recipe, team: Team) -> None:
+    """What several processes cannot share is refused, before any work."""
+    model = recipe.model
+    if team.size > 1 and isinstance(model, RecurrentConfig) and model.attention == "reinforce":
+        raise RecipeError(
+            f"model.attention is reinforce, which compares rewards over a whole batch, but {team.size} "
+            f"processes share it. Start one process, or choose model.attention gumbel."
+        )
+    if recipe.training.parallel == "fsdp":
+        with torch.device("meta"):  # no memory is taken
+            network = make(model, len(SPECIAL_TOKENS))
+        for name, weight in network.named_parameters():
+            if not weight.dim():
+                raise RecipeError(
+                    f"training.parallel is fsdp, but the weight {name} is a single number, which cannot be "
+                    f"shared out. Choose training.parallel ddp, or another model.score or model.normalizer."
+                )
 
 
 def _vocabulary(training: Corpus | LargeCorpus, recipe: Recipe) -> Tokenizer:

@@ -16,6 +16,7 @@ from regard.data.prefetch import prefetched
 from regard.errors import Interrupted, ProcessLost, TrainingError
 from regard.models.architectures import Translator
 from regard.nn.dropout import dropout_seed
+from regard.nn.programs import compiled
 from regard.training.checkpoints import (
     Progress,
     TrainingState,
@@ -25,8 +26,9 @@ from regard.training.checkpoints import (
     save_checkpoint,
     tidy,
 )
+from regard.training.devices import chosen_device, chosen_precision, placed
 from regard.training.display import Reporter
-from regard.training.distributed import Loss, Team, is_loss_of_another
+from regard.training.distributed import Team, is_loss_of_another
 from regard.training.exhaustion import naming_exhaustion
 from regard.training.files import read_tensors, write_tensors
 from regard.training.interruption import graceful_stop
@@ -80,8 +82,9 @@ class Training:
             reporter,
         )
         self.settings = run.recipe.training
-        self.precision = chosen_precision(self.settings.precision)
-        self.weights = MasterWeights(network, self.precision if network.narrow else torch.float32)
+        self.device = chosen_device(self.settings.device)
+        self.precision = chosen_precision(self.settings.precision, self.device)
+        self.weights = self._weights()
         self.optimizer = make_optimizer(self.weights, self.settings)
         self.average = self.weights.flat.clone() if self.settings.moving_average else None
         self.state = TrainingState(network, self.weights, self.optimizer, self.average)
@@ -93,9 +96,23 @@ class Training:
         if checkpoint is not None and self.team.leads:
             tidy(run, self.progress)
         self.metrics = Metrics(run.path, run.metrics, self.progress.step) if self.team.leads else None
-        self.loss = self.team.shared(Loss(network), some_unused=leaves_parts_out(network))
+        self.loss = self._shared_loss()
         self.saved_at = self.clock = time.monotonic()
         self.speed = 0.0
+
+    def _weights(self) -> MasterWeights:
+        """The weights, where they are computed with, whole or this process's share."""
+        narrow = self.precision if self.network.narrow else torch.float32
+        if self.settings.parallel == "fsdp" and self.team.size > 1:
+            from regard.training.sharded import ShardedWeights  # a second to import
+
+            return ShardedWeights(self.network, narrow, self.team, self.device)
+        return MasterWeights(self.network.to(self.device), narrow)
+
+    def _shared_loss(self) -> nn.Module:
+        """The loss of what learns, whose gradients after a way back are the mean of all processes'."""
+        loss = self.weights.shared_loss(self.team, some_unused=leaves_parts_out(self.network))
+        return compiled(loss) if self.settings.compile else loss
 
     def fit(self) -> Outcome:
         """Train to the end, and leave the network with its best weights.
@@ -123,7 +140,8 @@ class Training:
         except RuntimeError as error:
             if self.team.size == 1 or not is_loss_of_another(error):
                 raise
-            raise self._lost() from None
+            said = self.team.ended(error)
+            raise (self._lost() if said is None else TrainingError(said)) from None
         finally:
             self.reporter.close()
             if self.metrics is not None:
@@ -158,26 +176,26 @@ class Training:
         rate = self._rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.network.train()
+        self.weights.network.train()
         rows, copies = len(batch.rows), 2 if self.settings.r_drop else 1
         seeded = dropout_seed(self.settings.seed << 32 | step, self.team.rows(rows)[0], rows, copies=copies)
-        part = batch.part(self.team.rank, self.team.size)
+        part = self.team.part(batch)
         with seeded, naming_exhaustion(batch, step, self.run.recipe):
             loss = batch_loss(self.loss, part, self.settings, self.precision, narrow=self.network.narrow)
             loss = loss / batch.tokens
             (loss * self.team.size).backward()  # of which the team takes the mean
-        loss = self.team.total(loss)
+        loss = self.team.total(loss).item()
         self.weights.gather()
-        norm = nn.utils.clip_grad_norm_(self.weights.flat, self.settings.clip)
-        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-            values = f"loss {loss.item()}, gradient norm {norm.item()}"
+        norm = self.weights.clip(self.settings.clip)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            values = f"loss {loss}, gradient norm {norm}"
             raise self._diverged(f"the loss of step {step} is not a number ({values})")
         self.optimizer.step()
         if self.average is not None:  # the younger it is, the less it keeps
             kept = min(self.settings.moving_average, (1 + step) / (10 + step))
             self.average.lerp_(self.weights.flat, 1 - kept)
         self.weights.publish()
-        self._account(step, batch.tokens, loss.item(), rate)
+        self._account(step, batch.tokens, loss, rate)
 
     def _account(self, step: int, tokens: int, loss: float, rate: float) -> None:
         now = time.monotonic()
@@ -232,16 +250,16 @@ class Training:
         progress.best = sorted([*progress.best, (score, step)], key=lambda entry: -entry[0])[
             : self.settings.average
         ]
-        if self.team.leads and (score, step) in progress.best:
-            write_tensors(best_path(self.run, step), self.state.weights_of(self.average))
+        if (score, step) in progress.best:
+            weights = self.state.weights_of(self.average)
+            if self.team.leads:
+                write_tensors(best_path(self.run, step), weights)
         self._checkpoint()
 
     def _score(self) -> float:
         """How good the network is by now, as the leader finds."""
-        if self.team.leads:
-            with self.weights.shown(self.average):
-                return self.team.told(self.validate())[0]
-        return self.team.told(math.nan)[0]
+        with self.weights.shown(self.average):
+            return self.team.told(self.validate() if self.team.leads else math.nan)[0]
 
     def _agree(self, stop: bool = False) -> bool:
         """Let the leader's clock, and its wish to stop, be that of all."""
@@ -266,12 +284,12 @@ class Training:
         self._require_finite_weights()
         if self.metrics is not None:
             self.metrics.flush()
-            save_checkpoint(self.run, self.progress, self.state)
+        save_checkpoint(self.run, self.progress, self.state, leads=self.team.leads)
         self.saved_at = time.monotonic()
 
     def _require_finite_weights(self) -> None:
         """Nothing takes the place of a good checkpoint that cannot be trained on."""
-        if not self.weights.flat.isfinite().all():
+        if not self.weights.finite():
             raise self._diverged(f"the weights after step {self.progress.step} are not finite numbers")
 
     def _diverged(self, what: str) -> TrainingError:
@@ -284,6 +302,7 @@ class Training:
         steps = [step for _, step in self.progress.best]
         if not steps or not self.team.leads:
             return
+        self.network.to(self.device)
         states = [read_tensors(best_path(self.run, step)) for step in steps]
         chosen = mean_weights(states)
         fill(self.network, chosen, self.run.checkpoints)
@@ -292,7 +311,7 @@ class Training:
             self.reporter.note(
                 f"the best weights alone are better than the mean of {len(states)} ({score:.2f})"
             )
-        fill(self.network.float(), chosen, self.run.checkpoints)
+        fill(self.network.float().cpu(), chosen, self.run.checkpoints)
 
 
 def batch_loss(
@@ -307,15 +326,15 @@ def batch_loss(
         precision: of products.
         narrow: whether the network's weights are of that precision already.
     """
-    texts = [
-        torch.from_numpy(part) for part in (batch.source, batch.source_lengths, batch.given, batch.wanted)
-    ]
-    with torch.autocast("cpu", precision, enabled=precision != torch.float32 and not narrow):
+    device = next(loss.parameters()).device
+    parts = (batch.source, batch.source_lengths, batch.given, batch.wanted)
+    texts = [placed(part, device) for part in parts]
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32 and not narrow):
         options: dict[str, Any] = {"smoothing": settings.label_smoothing}
         if settings.r_drop:
             options["consistency"] = settings.r_drop
         if batch.wished is not None:
-            options["wished"] = settings.guided_alignment * torch.from_numpy(batch.wished)
+            options["wished"] = settings.guided_alignment * placed(batch.wished, device)
         return loss(texts, **options)
 
 
@@ -336,7 +355,7 @@ def make_optimizer(weights: MasterWeights, settings: TrainingSettings) -> torch.
         fused=True,
     )
     optimizer.state[weights.flat] = {
-        "step": torch.zeros(()),
+        "step": torch.zeros((), device=weights.flat.device),
         "exp_avg": torch.zeros_like(weights.flat),
         "exp_avg_sq": torch.zeros_like(weights.flat),
     }
@@ -346,10 +365,3 @@ def make_optimizer(weights: MasterWeights, settings: TrainingSettings) -> torch.
 def mean_weights(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of several sets of weights, name by name."""
     return {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
-
-
-def chosen_precision(setting: str) -> torch.dtype:
-    """bfloat16 where asked for, or where «auto» finds a processor with units for it."""
-    cpu = torch.cpu
-    has_units = cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
-    return torch.bfloat16 if setting == "bf16" or (setting == "auto" and has_units) else torch.float32

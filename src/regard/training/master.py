@@ -15,6 +15,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from regard.training.distributed import Loss, Team
+
 ALIGNED = 32
 """Each weight begins at a multiple of so many numbers, as kernels like it."""
 
@@ -27,11 +29,13 @@ class MasterWeights:
         dtype: of the copy that the network computes with.
 
     Attributes:
+        network: what learns.
         flat: all weights, one after the other.
         gradient: of the same form, filled by `gather`.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        self.network = network
         self.places: dict[str, tuple[nn.Parameter, slice]] = {}
         begin = 0
         for name, parameter in network.named_parameters():
@@ -50,6 +54,15 @@ class MasterWeights:
             parameter.data = self.copy[place].view_as(parameter)
         self.publish()
 
+    def shared_loss(self, team: Team, *, some_unused: bool) -> nn.Module:
+        """The network's loss, whose gradients after a way back are the mean of all processes'.
+
+        Args:
+            team: the processes.
+            some_unused: whether a pass may leave out some of the weights.
+        """
+        return team.shared(Loss(self.network), some_unused=some_unused)
+
     def gather(self) -> None:
         """Bring the gradients of the network's parameters together, and forget them there."""
         for parameter, place in self.places.values():
@@ -58,6 +71,15 @@ class MasterWeights:
             else:
                 self.gradient[place] = parameter.grad.flatten()
                 parameter.grad = None
+
+    def clip(self, most: float) -> float:
+        """Make the gradient's norm at most this; gives what it was."""
+        self.flat.grad = self.gradient
+        return nn.utils.clip_grad_norm_(self.flat, most).item()
+
+    def finite(self) -> bool:
+        """Whether all weights are numbers, and none is infinite."""
+        return bool(self.flat.isfinite().all())
 
     def publish(self, weights: Tensor | None = None) -> None:
         """Let the network compute with these weights, or with the master's own."""

@@ -78,6 +78,10 @@ class TrainingSettings:
         moving_average: the share that the exponential moving average of the weights keeps at each step, 0.999
             for example; it is what is validated and kept. 0 for the weights themselves.
         precision: "bf16" computes products in bfloat16, "float32" does not, "auto" asks the processor.
+        device: "cpu", "cuda", or "auto", which is a GPU where there is one.
+        parallel: where several processes train together, "ddp" keeps all weights in each of them, "fsdp" a
+            share, of a Transformer alone.
+        compile: whether `torch.compile` makes one program of a step first.
         checkpoint_minutes: time between two checkpoints; each validation makes one too.
     """
 
@@ -99,6 +103,9 @@ class TrainingSettings:
     average: int = 5
     moving_average: float = 0.0
     precision: Literal["auto", "bf16", "float32"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    compile: bool = False
     checkpoint_minutes: float = 5.0
 
 
@@ -136,6 +143,11 @@ class Recipe:
             raise RecipeError(
                 f"training.r_drop is {self.training.r_drop}, but model.copy is true, and what is copied has "
                 f"no second opinion. Choose training.r_drop 0, or model.copy false."
+            )
+        if self.training.parallel == "fsdp" and self.model.architecture != "transformer":
+            raise RecipeError(
+                f"training.parallel is fsdp, but model.architecture {self.model.architecture} has no layers "
+                f"to share out. Choose the transformer, or training.parallel ddp."
             )
         self._require_guidable()
         if self.data.bpe_dropout and self.data.tokenizer != "bpe":

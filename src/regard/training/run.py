@@ -40,6 +40,7 @@ ADDED_SETTINGS = (
     )
     | {"model.architecture", "data.bpe_dropout", "data.in_memory"}
     | {"training.r_drop", "training.moving_average"}
+    | {"training.device", "training.parallel", "training.compile"}
     | {"training.guided_alignment", "model.alignment_head"}
     | {
         "decoding.min_length",
