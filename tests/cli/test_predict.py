@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -201,3 +203,94 @@ def test_an_absurdly_long_line_is_refused_before_any_work(trained, cli):
 )
 def test_options_that_contradict_each_other_are_refused_by_their_names(options, message, trained, said):
     assert message in said("predict", trained, *options, stdin="1\n")
+
+
+def json_lines(path):
+    """The objects of a file, whose numbers need not be the same to the last digit."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line, parse_float=lambda number: pytest.approx(float(number))) for line in lines]
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """A file of seven lines, which are three shards of three."""
+    path = tmp_path / "texts.txt"
+    path.write_text("1 2 3\n\n4 5\nx 1 y\n9 9 9 9\n5 4\n7\n", encoding="utf-8")
+    return path
+
+
+def test_shard_by_shard_comes_what_comes_at_once(trained, cli, answer, texts, tmp_path):
+    out, aligned, expected = tmp_path / "new" / "out.txt", tmp_path / "out.links", tmp_path / "expected.links"
+    at_once = cli("predict", trained, texts, "--nbest", 2, "--alignments", expected)
+    shards = "--shard-lines", 3, "--out", out
+    ended = cli("predict", trained, texts, "--nbest", 2, "--alignments", aligned, *shards)
+    assert ended.status == 0
+    assert ended.stdout == ""
+    assert ended.stderr.splitlines() == [
+        "regard: 3 lines",
+        "regard: 6 lines",
+        "regard: 7 lines",
+        "regard: 2 tokens in 1 texts were never seen in training.",
+    ]
+    assert out.read_text(encoding="utf-8") == at_once.stdout
+    assert aligned.read_text() == expected.read_text()
+    assert [path.name for path in out.parent.iterdir()] == ["out.txt"]
+    found = answer("predict", trained, texts, *shards)
+    assert found == {"run": str(trained), "out": str(out), "lines": 7, "unknown": 2}
+    wished = answer("predict", trained, texts)["predictions"]
+    assert json_lines(out) == [{"line": number} | each for number, each in enumerate(wished)]
+
+
+def test_the_same_samples_are_drawn_shard_by_shard(trained, cli, texts, tmp_path):
+    drawing = "--samples", 2, "--nbest", 2, "--seed", 5
+    assert cli("predict", trained, texts, *drawing, "--out", tmp_path / "o", "--shard-lines", 2).status == 0
+    assert (tmp_path / "o").read_text(encoding="utf-8") == cli("predict", trained, texts, *drawing).stdout
+
+
+def test_what_was_broken_off_goes_on_and_what_has_changed_begins_anew(trained, cli, texts, tmp_path):
+    out = tmp_path / "out.txt"
+    lines = texts.read_bytes().splitlines(keepends=True)
+    texts.write_bytes(b"".join([*lines[:6], b"\xff\n"]))  # the third shard cannot be read
+    command = ["predict", trained, texts, "--out", out, "--shard-lines", 3]
+    ended = cli(*command)
+    assert ended.status == 2
+    assert ":7: byte 1 of the line is 0xFF" in ended.stderr
+    assert not out.exists()
+    assert len(list((tmp_path / "out.txt.parts").iterdir())) == 2
+    texts.write_bytes(b"".join(lines))
+    assert cli(*command).stderr.splitlines()[0] == "regard: 7 lines"  # of the other two nothing is said
+    assert out.read_text(encoding="utf-8") == cli("predict", trained, texts).stdout
+
+    for part in ("one", "two"):  # a shard is left from before, the options have changed
+        texts.write_bytes(b"".join([*lines[:3], b"\xff\n"]))
+        option = ["--min-length", 2] if part == "two" else []
+        assert cli(*command, *option).stderr.startswith("regard: 3 lines\n")
+    texts.write_bytes(b"".join([lines[4], *lines[1:]]))  # and its text
+    assert cli(*command).stderr.startswith("regard: 3 lines\n")
+    assert out.read_text(encoding="utf-8") == cli("predict", trained, texts).stdout
+    assert not (tmp_path / "out.txt.parts").exists()
+
+
+def test_two_processes_share_the_shards(trained, environment, cli, texts, tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    command = [*launcher, "-m", "regard", "predict", trained, texts, "--shard-lines", "2", "--json"]
+    ended = subprocess.run(
+        [*map(str, command), "--out", str(tmp_path / "out.json")],
+        env=environment | {"PYTHONWARNINGS": "default"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["lines"] == 7
+    assert "regard: 2 lines" in ended.stderr
+    assert "regard: 4 lines" not in ended.stderr  # the other process's
+    cli("predict", trained, texts, "--json", "--out", tmp_path / "alone.json")
+    alone = [json.loads(line) for line in (tmp_path / "alone.json").read_text(encoding="utf-8").splitlines()]
+    assert json_lines(tmp_path / "out.json") == alone
+
+
+def test_only_a_file_is_predicted_shard_by_shard(trained, said, texts, tmp_path):
+    assert "name the FILE" in said("predict", trained, "--out", tmp_path / "o")
+    assert "leave --stream out" in said("predict", trained, "--stream", "--out", tmp_path / "o")
+    assert "a folder" in said("predict", trained, texts, "--out", tmp_path)

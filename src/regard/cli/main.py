@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
+import traceback
+from contextlib import suppress
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 import regard
 from regard.cli import demo, evaluate, export, fit, look, predict, verify
+from regard.cli.output import one_of_several
 
 app = typer.Typer(
     name="regard",
@@ -50,4 +55,27 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+    if one_of_several():
+        _end_at_once()
     app()
+
+
+def _end_at_once() -> NoReturn:
+    """Run the command, and end without Python's tidying up.
+
+    PyTorch lets threads of gloo go on behind a DistributedDataParallel that is gone; one of them may wake up
+    while Python is taken apart, which aborts a process whose work is done.
+    """
+    status = 1
+    try:
+        app()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:  # a fault of ours, which Python would show
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        logging.shutdown()
+        os._exit(status)

@@ -21,6 +21,11 @@ Json = Annotated[
 ]
 
 
+def one_of_several() -> bool:
+    """Whether `torchrun` has started this process and others with it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 @contextmanager
 def verb(as_json: bool = False, *, lines: bool = False) -> Iterator[TextIO]:
     """Run the work of a verb, and turn what goes wrong into a sentence and an exit status.
@@ -31,7 +36,7 @@ def verb(as_json: bool = False, *, lines: bool = False) -> Iterator[TextIO]:
     Of several processes that `torchrun` has started the first speaks for all, unless one is lost.
     """
     quiet = ExitStack()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0":
+    if one_of_several() and os.environ.get("RANK", "0") != "0":
         quiet.enter_context(redirect_stdout(io.StringIO()))
         quiet.enter_context(redirect_stderr(io.StringIO()))
     with quiet, _ending(as_json, lines, quiet):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regard.cli.look import utf8
-from regard.cli.output import Json, one_line, print_json, require_file, verb
+from regard.cli.output import Json, print_json, require_file, verb
+from regard.cli.predictions import linked, plain, printed, report_unknown
 from regard.errors import InputError
 
 if TYPE_CHECKING:
-    from regard.decoding.translator import Model, Prediction
+    from regard.decoding.translator import Model
 
 
 def predict(
@@ -71,11 +71,23 @@ def predict(
             metavar="FILE", help="Write the links of each output: i-j, input word i, output word j."
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write here, shard by shard; the same command goes on where it was broken off.",
+        ),
+    ] = None,
+    shard_lines: Annotated[
+        int, typer.Option(help="Lines of FILE that --out takes at a time.", min=1)
+    ] = 10_000,
     as_json: Json = False,
 ) -> None:
     """Say what a model says of each line."""
     with verb(as_json, lines=stream):
+        from regard.cli.bulk import write_predictions
         from regard.data.corpora import read_lines
+        from regard.decoding.shards import key_of
         from regard.decoding.translator import Model
         from regard.record import write_atomically
         from regard.training.recipe import Recipe
@@ -84,6 +96,11 @@ def predict(
         if length_penalty is not None:
             Recipe().changed({"decoding": {"length_penalty": length_penalty}})
         require_file(alignments, "--alignments")
+        require_file(out, "--out")
+        if out is not None and (stream or file is None):
+            raise InputError(
+                "--out goes through a file shard by shard; name the FILE, and leave --stream out."
+            )
         if stream and (file is not None or alignments is not None):
             other = f"the file {file}" if file is not None else "--alignments"
             raise InputError(
@@ -119,25 +136,27 @@ def predict(
         if stream:
             _answer(model, options, as_json=as_json)
             return
+        if out is not None and file is not None:
+            key = key_of([run, *(others or ())], options | {"engine": engine})
+            found = write_predictions(
+                model, file, out, options, key, alignments, lines=shard_lines, as_json=as_json
+            )
+            if as_json:
+                print_json({"run": str(run)} | found)
+            return
         lines = read_lines(file) if file is not None else read_lines(sys.stdin.buffer, name="stdin")
         predictions = model.predict(lines, **options)
-        _report_unknown(predictions)
+        report_unknown([prediction.unknown for prediction in predictions])
+        said = [plain(line, prediction) for line, prediction in zip(lines, predictions, strict=True)]
         if as_json:
-            print_json(
-                {
-                    "run": str(run),
-                    "unknown": sum(prediction.unknown for prediction in predictions),
-                    "predictions": [_plain(line, p) for line, p in zip(lines, predictions, strict=True)],
-                }
-            )
+            unknown = sum(prediction.unknown for prediction in predictions)
+            print_json({"run": str(run), "unknown": unknown, "predictions": said})
         else:
-            for number, prediction in enumerate(predictions):
-                sys.stdout.writelines(_printed(number, prediction, nbest))
+            for number, each in enumerate(said):
+                sys.stdout.writelines(printed(number, each, nbest))
         if alignments is not None:
             sys.stdout.flush()
-            write_atomically(
-                alignments, "".join(f"{links(prediction)}\n" for prediction in predictions).encode()
-            )
+            write_atomically(alignments, "".join(map(linked, said)).encode())
 
 
 def _engine(run: Path) -> Model:
@@ -169,54 +188,15 @@ def _answer(model: Any, options: dict[str, Any], *, as_json: bool) -> None:
             (prediction,) = model.predict([line], **options, first=number - 1)
         except InputError as error:
             raise InputError(f"stdin:{number}: {error}") from None
-        _report_unknown([prediction])
+        report_unknown([prediction.unknown])
+        said = plain(line, prediction)
         if as_json:
-            print_json({"line": number - 1} | _plain(line, prediction), lines=True)
+            print_json({"line": number - 1} | said, lines=True)
         else:
-            sys.stdout.writelines(_printed(number - 1, prediction, options["nbest"]))
+            sys.stdout.writelines(printed(number - 1, said, options["nbest"]))
             sys.stdout.flush()
 
 
 def _given(**options: Any) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _printed(number: int, prediction: Prediction, nbest: int) -> Iterator[str]:
-    """The lines of one prediction."""
-    if nbest == 1:
-        yield f"{one_line(prediction.text)}\n"
-        return
-    for option in prediction.alternatives or (prediction,):
-        yield f"{number} ||| {one_line(option.text)} ||| {option.score:.4f}\n"
-
-
-def links(prediction: Prediction) -> str:
-    """The links of an output as word aligners write them: input word, hyphen, output word, both from 0."""
-    return " ".join(f"{key}-{query}" for query, key in sorted(prediction.alignment.links()))
-
-
-def _report_unknown(predictions: Sequence[Prediction]) -> None:
-    unknown = sum(prediction.unknown for prediction in predictions)
-    if unknown:
-        texts = sum(prediction.unknown > 0 for prediction in predictions)
-        print(f"regard: {unknown:,} tokens in {texts:,} texts were never seen in training.", file=sys.stderr)
-
-
-def _plain(line: str, prediction: Prediction) -> dict[str, Any]:
-    return (
-        {"source": line}
-        | _option(prediction)
-        | {"alternatives": [_option(o) for o in prediction.alternatives]}
-    )
-
-
-def _option(prediction: Prediction) -> dict[str, Any]:
-    record = prediction.alignment
-    return {
-        "text": prediction.text,
-        "score": prediction.score,
-        "input_words": list(record.key_tokens),
-        "output_words": list(record.query_tokens),
-        "links": [[key, query] for query, key in sorted(record.links())],
-    }
