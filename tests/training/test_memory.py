@@ -1,4 +1,10 @@
-"""Keeping freed memory is a request that any C library may decline."""
+"""Keeping freed memory, and giving it back, are requests that any C library may decline."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
 
 from regard.training import memory
 
@@ -6,7 +12,31 @@ from regard.training import memory
 def test_the_allocator_is_asked_only_where_it_is_glibc(monkeypatch):
     monkeypatch.setattr("platform.libc_ver", lambda: ("musl", "1.2"))
     assert memory.keep_freed_memory() is False
+    assert memory.give_back_freed_memory() is False
 
 
 def test_asking_works_or_is_declined_without_an_error():
     assert memory.keep_freed_memory() in (True, False)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_what_is_freed_is_kept_until_it_is_given_back():
+    code = """
+import numpy as np
+from regard.training.memory import give_back_freed_memory, keep_freed_memory
+
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+
+keep_freed_memory()
+before = held()
+blocks = [np.ones(2**17) for _ in range(100)]
+del blocks
+kept = held()
+give_back_freed_memory()
+print(kept - before, held() - before)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    kept, left = map(int, ended.stdout.split())
+    assert kept > 90
+    assert left < 20

@@ -48,8 +48,9 @@ def completed(recipe: Recipe, vocabulary: int, batches_an_epoch: int) -> Recipe:
     """The recipe as it will be carried out: every 0 that means «choose» replaced by what was chosen.
 
     About 80 epochs, or 30 where 80 would be more than 12,000 steps, but no fewer than 2,000 and no more than
-    100,000 steps; 30 validations on the way. A time limit without a number of steps is the only limit; then there is a validation each epoch. Input feeding is
-    off where there is nothing to feed. Links guide the first head of the alignment's layer.
+    100,000 steps; 30 validations on the way. A time limit without a number of steps is the only limit; then
+    there is a validation each epoch. Input feeding is off where there is nothing to feed. Links guide the
+    first head of the alignment's layer.
     """
     training = recipe.training
     if training.steps or not training.minutes:

@@ -33,6 +33,7 @@ from regard.training.exhaustion import naming_exhaustion
 from regard.training.files import read_tensors, write_tensors
 from regard.training.interruption import graceful_stop
 from regard.training.master import MasterWeights
+from regard.training.memory import give_back_freed_memory
 from regard.training.metrics import Metrics
 from regard.training.recipe import TrainingSettings
 from regard.training.run import RunFolder, fill
@@ -258,8 +259,11 @@ class Training:
 
     def _score(self) -> float:
         """How good the network is by now, as the leader finds."""
+        give_back_freed_memory()
         with self.weights.shown(self.average):
-            return self.team.told(self.validate() if self.team.leads else math.nan)[0]
+            score = self.team.told(self.validate() if self.team.leads else math.nan)[0]
+        give_back_freed_memory()
+        return score
 
     def _agree(self, stop: bool = False) -> bool:
         """Let the leader's clock, and its wish to stop, be that of all."""
