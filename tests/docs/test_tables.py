@@ -12,7 +12,7 @@ import tomli_w
 
 from regard.data.corpora import FORMATS
 from regard.models.architectures import CONFIGS
-from regard.training.choices import chosen_vocabulary
+from regard.training.choices import chosen_vocabulary, suited
 from regard.training.recipe import Recipe
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -65,6 +65,16 @@ def test_the_page_says_which_vocabulary_is_chosen():
         else:
             most = int(pairs.removeprefix("up to ").replace(",", ""))
             assert (chosen_vocabulary(most), chosen_vocabulary(most + 1) > wanted) == (wanted, True)
+
+
+def test_the_page_says_which_recipe_follows_from_the_number_of_pairs():
+    for pairs, settings in rows("recipes.md", "## What follows from the number of pairs"):
+        wanted = Recipe().with_settings(re.findall(r"`(.*?)`", settings))
+        if pairs == "more":
+            assert suited(10**9) == wanted
+        else:
+            most = int(pairs.removeprefix("up to ").replace(",", ""))
+            assert suited(most) == wanted != suited(most + 1)
 
 
 def test_the_page_lists_every_format_that_is_read():
