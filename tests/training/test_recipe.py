@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.errors import RecipeError
+from regard.models.config import RecurrentConfig
 from regard.training.choices import suited
 from regard.training.recipe import Recipe
 
@@ -273,6 +274,13 @@ def test_the_more_pairs_there_are_the_larger_is_the_model():
     widths = [suited(pairs).model.width for pairs in (100, 100_000, 100_001, 1_000_001)]
     assert widths == sorted(widths)
     assert widths[0] < widths[-1]
+
+
+@pytest.mark.parametrize("pairs", [100, 50_000, 10**7])
+def test_a_recurrent_model_keeps_its_size_and_learns_slowly_where_nobody_says_otherwise(pairs):
+    recipe = suited(pairs, "recurrent")
+    assert recipe.model == RecurrentConfig()
+    assert recipe.training.learning_rate == (Recipe().training.learning_rate if pairs == 100 else 0.001)
 
 
 @pytest.mark.parametrize("assignment", ["model.width", "width=3", "=3", ".=3", "model.=3", "", "model=3"])

@@ -31,9 +31,18 @@ _LARGE: dict[str, dict[str, Any]] = {
 }
 
 
-def suited(pairs: int) -> Recipe:
-    """The recipe for so many pairs, where nobody says otherwise: the more there are, the larger the model."""
-    return Recipe().changed(next((tables for most, tables in _SUITED if pairs <= most), _LARGE))
+_RECURRENT: dict[str, dict[str, Any]] = {"training": {"learning_rate": 0.001, "batch_tokens": 2048}}
+
+
+def suited(pairs: int, architecture: str = "transformer") -> Recipe:
+    """The recipe for so many pairs, where nobody says otherwise: the more there are, the larger the model.
+
+    A recurrent model has one size, and learns slowly enough for any corpus that is not tiny.
+    """
+    tables = next((tables for most, tables in _SUITED if pairs <= most), _LARGE)
+    if architecture == "recurrent":
+        tables = {"model": {"architecture": architecture}} | (_RECURRENT if tables else {})
+    return Recipe().changed(tables)
 
 
 def chosen_vocabulary(pairs: int) -> int:

@@ -120,7 +120,7 @@ def _fit(
         if run is not None:
             _require_same(run, training, validation)
         else:
-            wished = _recipe(recipe, settings, suited(len(training)))
+            wished = _recipe(recipe, settings, suited(len(training), wished.model.architecture))
         tokenizer = tokenizer or _vocabulary(training, wished)
         if isinstance(training, LargeCorpus):
             material = large_material(training, validation, tokenizer, wished, folder, reporter)
