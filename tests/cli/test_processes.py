@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -196,8 +197,12 @@ def test_a_stream_is_answered_before_its_next_line_comes(trained, begin):
         answer = process.stdout.readline()
         assert answer.endswith("\n")
         assert bool(answer.strip()) == bool(line.strip())
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    for _ in range(6):  # between Python's last look for signals and the system's wait for a line one may pass
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+            break
+    assert process.returncode == 130
     assert process.stderr.read() == "regard: interrupted.\n"
 
 
