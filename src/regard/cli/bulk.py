@@ -54,30 +54,32 @@ def write_predictions(
     """
     model.predict([], **options)  # options that contradict each other are refused before anything is read
     folder = folder_of(out)
+    parts, found = [], {}
     with team() as together:
-        for shard in shards(source, folder, key, lines):
+        for shard, texts in shards(source, folder, key, lines):
+            parts.append(shard)
             if not shard.done and shard.number % together.size == together.rank:
-                shard.write(_said(model, shard, options, source))
+                shard.write(_said(model, shard, texts, options, source))
                 print(f"regard: {shard.last:,} lines", file=sys.stderr)
         together.wait()
-        found = {}
         if together.leads:
-            parts = shards(source, folder, key, lines)
             found = _join(parts, out, alignments, options["nbest"], as_json=as_json)
             remove(folder)
         together.wait()
     return found
 
 
-def _said(model: Model, shard: Shard, options: dict[str, Any], source: Path) -> dict[str, Any]:
+def _said(
+    model: Model, shard: Shard, texts: list[str], options: dict[str, Any], source: Path
+) -> dict[str, Any]:
     """What is said of the lines of a shard, as JSON values."""
     try:
-        predictions = model.predict(shard.texts, **options, first=shard.first)
+        predictions = model.predict(texts, **options, first=shard.first)
     except InputError as error:
         raise InputError(f"{source}, lines {shard.first + 1:,} to {shard.last:,}: {error}") from None
     return {
         "unknown": [prediction.unknown for prediction in predictions],
-        "predictions": [plain(line, each) for line, each in zip(shard.texts, predictions, strict=True)],
+        "predictions": [plain(line, each) for line, each in zip(texts, predictions, strict=True)],
     }
 
 
@@ -100,7 +102,8 @@ def _join(
                 else:
                     texts.writelines(printed(number, said, nbest))
                 links.write(linked(said))
-            lines, unknown = shard.last, unknown + [count for count in kept["unknown"] if count]
+            lines = shard.last
+            unknown += [count for count in kept["unknown"] if count]
     report_unknown(unknown)
     return {"out": str(out), "lines": lines, "unknown": sum(unknown)}
 

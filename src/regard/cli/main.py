@@ -14,7 +14,7 @@ import typer
 
 import regard
 from regard.cli import demo, evaluate, export, fit, look, predict, verify
-from regard.cli.output import one_of_several
+from regard.training.launch import started_together
 
 app = typer.Typer(
     name="regard",
@@ -55,7 +55,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
-    if one_of_several():
+    if started_together():
         _end_at_once()
     app()
 

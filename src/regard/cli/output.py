@@ -15,15 +15,11 @@ from typing import Annotated, Any, NoReturn, TextIO
 import typer
 
 from regard.errors import InputError, Interrupted, ProcessLost, RegardError
+from regard.training.launch import started_together
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout; all else goes to stderr.")
 ]
-
-
-def one_of_several() -> bool:
-    """Whether `torchrun` has started this process and others with it."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @contextmanager
@@ -36,7 +32,7 @@ def verb(as_json: bool = False, *, lines: bool = False) -> Iterator[TextIO]:
     Of several processes that `torchrun` has started the first speaks for all, unless one is lost.
     """
     quiet = ExitStack()
-    if one_of_several() and os.environ.get("RANK", "0") != "0":
+    if started_together() and os.environ.get("RANK", "0") != "0":
         quiet.enter_context(redirect_stdout(io.StringIO()))
         quiet.enter_context(redirect_stderr(io.StringIO()))
     with quiet, _ending(as_json, lines, quiet):

@@ -85,9 +85,7 @@ def predict(
 ) -> None:
     """Say what a model says of each line."""
     with verb(as_json, lines=stream):
-        from regard.cli.bulk import write_predictions
         from regard.data.corpora import read_lines
-        from regard.decoding.shards import key_of
         from regard.decoding.translator import Model
         from regard.record import write_atomically
         from regard.training.recipe import Recipe
@@ -137,6 +135,9 @@ def predict(
             _answer(model, options, as_json=as_json)
             return
         if out is not None and file is not None:
+            from regard.cli.bulk import write_predictions
+            from regard.decoding.shards import key_of
+
             key = key_of([run, *(others or ())], options | {"engine": engine})
             found = write_predictions(
                 model, file, out, options, key, alignments, lines=shard_lines, as_json=as_json

@@ -11,15 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from regard.data.lines import opened, text_lines
 from regard.record import write_atomically
-
-LINES = 10_000
-"""Of a shard: a few minutes' work, so that little is lost, and enough to be batched well."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +26,14 @@ class Shard:
     Args:
         number: which shard it is, from 0.
         first: the number of its first line, from 0.
+        last: that of its last line, from 1.
         path: where what is said of it is kept.
-        texts: the lines, without white space around them.
     """
 
     number: int
     first: int
+    last: int
     path: Path
-    texts: list[str] = field(repr=False)
-
-    @property
-    def last(self) -> int:
-        """The number of its last line, from 1."""
-        return self.first + len(self.texts)
 
     @property
     def done(self) -> bool:
@@ -57,8 +49,10 @@ class Shard:
         return json.loads(self.path.read_bytes())
 
 
-def shards(source: str | os.PathLike[str], folder: Path, key: bytes, lines: int = LINES) -> Iterator[Shard]:
-    """Go through a file of texts, a shard in memory at a time.
+def shards(
+    source: str | os.PathLike[str], folder: Path, key: bytes, lines: int
+) -> Iterator[tuple[Shard, list[str]]]:
+    """Go through a file of texts, those of a shard in memory at a time; white space around each is left out.
 
     Args:
         source: a text a line, gzipped where its name ends in ``.gz``.
@@ -100,9 +94,10 @@ def key_of(models: Iterable[Path], options: dict[str, Any]) -> bytes:
 _OF_A_MODEL = {".bin", ".json", ".safetensors", ".spm", ".toml", ".txt"}
 
 
-def _shard(number: int, first: int, texts: list[str], folder: Path, key: bytes) -> Shard:
+def _shard(number: int, first: int, texts: list[str], folder: Path, key: bytes) -> tuple[Shard, list[str]]:
     digest = hashlib.sha256(key)
     digest.update(str(first).encode())
     for text in texts:
         digest.update(b"\n" + text.encode())
-    return Shard(number, first, folder / f"{number:06}-{digest.hexdigest()[:16]}.json", texts)
+    path = folder / f"{number:06}-{digest.hexdigest()[:16]}.json"
+    return Shard(number, first, first + len(texts), path), texts

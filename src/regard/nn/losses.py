@@ -14,7 +14,6 @@ Source: Szegedy et al. 2016, section 7, arXiv:1512.00567. Liang et al. 2021 (R-D
 """
 
 from collections.abc import Iterator
-from math import log
 
 import torch
 from torch import Tensor
@@ -23,11 +22,10 @@ from torch.nn import functional as F
 
 from regard.data.tokenization import PAD
 from regard.errors import ShapeError
-from regard.nn.precision import product_dtype, wide
+from regard.nn.precision import BITS, product_dtype, wide
 
 BLOCK_ROWS = 128
 HELD = 2**24  # numbers of logits' gradients that are held at a time
-BITS = 1 / log(2)  # in a nat
 
 
 def smoothed_cross_entropy(

@@ -13,7 +13,6 @@ that is gone without a word is lost.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -29,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 from regard.data.batches import Batch
 from regard.data.tokenization import PAD
 from regard.errors import ProcessLost, RegardError, TrainingError
+from regard.training.launch import started_together
 
 PATIENCE = timedelta(days=1)
 """How long the others wait while the first validates, before they believe it lost."""
@@ -131,11 +131,6 @@ class Team:
             return self.store.get(_LAST_WORDS).decode() if self.store.check([_LAST_WORDS]) else None
         except RuntimeError:  # the store is gone too
             return None
-
-
-def started_together() -> bool:
-    """Whether `torchrun`, or what sets its variables, has started this process and others with it."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @contextmanager

@@ -9,8 +9,9 @@ Source: Micikevicius et al. 2018, section 3.1; arXiv:1710.03740.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,12 @@ from regard.training.distributed import Loss, Team
 
 ALIGNED = 32
 """Each weight begins at a multiple of so many numbers, as kernels like it."""
+
+
+def laid_out(counts: Sequence[int]) -> tuple[list[slice], int]:
+    """Where weights of so many numbers each are in one tensor, and how long that is."""
+    begins = [0, *accumulate(-(-count // ALIGNED) * ALIGNED for count in counts)]
+    return [slice(begin, begin + count) for begin, count in zip(begins, counts, strict=False)], begins[-1]
 
 
 class MasterWeights:
@@ -36,14 +43,11 @@ class MasterWeights:
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         self.network = network
-        self.places: dict[str, tuple[nn.Parameter, slice]] = {}
-        begin = 0
-        for name, parameter in network.named_parameters():
-            if parameter.requires_grad:
-                self.places[name] = parameter, slice(begin, begin + parameter.numel())
-                begin += -(-parameter.numel() // ALIGNED) * ALIGNED
+        learning = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+        slices, size = laid_out([weight.numel() for weight in learning.values()])
+        self.places = dict(zip(learning, zip(learning.values(), slices, strict=True), strict=True))
         device = next(network.parameters()).device
-        self.flat = torch.zeros(begin, device=device)
+        self.flat = torch.zeros(size, device=device)
         self.gradient = torch.zeros_like(self.flat)
         self.copy = self.flat if dtype == torch.float32 else torch.zeros_like(self.flat, dtype=dtype)
         for parameter, place in self.places.values():

@@ -23,7 +23,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from regard.training.distributed import Loss, Team
-from regard.training.master import ALIGNED, MasterWeights
+from regard.training.master import MasterWeights, laid_out
 
 
 class ShardedWeights(MasterWeights):
@@ -52,14 +52,10 @@ class ShardedWeights(MasterWeights):
         policy = MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=torch.float32)
         for part in (*layers_of(self.network), self.loss):
             fully_shard(part, mesh=mesh, mp_policy=policy)
-        self.shards: dict[str, tuple[DTensor, slice]] = {}
-        begin = 0
-        for name, parameter in self.network.named_parameters():
-            shard = cast(DTensor, parameter)
-            count = shard.to_local().numel()
-            self.shards[name] = shard, slice(begin, begin + count)
-            begin += -(-count // ALIGNED) * ALIGNED
-        self.flat = torch.zeros(begin, device=device)
+        shards = {name: cast(DTensor, weight) for name, weight in self.network.named_parameters()}
+        slices, size = laid_out([shard.to_local().numel() for shard in shards.values()])
+        self.shards = dict(zip(shards, zip(shards.values(), slices, strict=True), strict=True))
+        self.flat = torch.zeros(size, device=device)
         self.gradient = torch.zeros_like(self.flat)
         for shard, place in self.shards.values():
             self.flat[place] = cast(DTensor, shard.detach()).to_local().flatten()

@@ -1,0 +1,8 @@
+"""How this process was started; known without PyTorch."""
+
+import os
+
+
+def started_together() -> bool:
+    """Whether `torchrun`, or what sets its variables, has started this process and others with it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
