@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 
@@ -101,6 +102,13 @@ def test_a_record_from_a_newer_version_says_so(tmp_path):
     save_file({"weights.0": np.zeros((1, 1), np.float32)}, path, metadata=metadata)
     with pytest.raises(RunError, match=r"newer regard.*99.*Upgrade"):
         AttentionRecord.load(path)
+
+
+@given(records())
+def test_a_record_goes_to_another_process_and_comes_back_the_same(record):
+    again = pickle.loads(pickle.dumps(record))
+    assert same(again, record)
+    assert not again.weights.flags.writeable
 
 
 @pytest.mark.parametrize("described", ["", "{", "null", "[3]", "[{}]", '[{"query_tokens": 7}]', "[" * 5000])

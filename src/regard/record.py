@@ -10,7 +10,8 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -105,6 +106,10 @@ class AttentionRecord:
     def __repr__(self) -> str:
         sizes = " x ".join(f"{size} {axis}" for size, axis in zip(self.weights.shape, self.axes, strict=True))
         return f"AttentionRecord({sizes}, title={self.title!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return partial(AttentionRecord, **values | {"metadata": dict(self.metadata)}), ()
 
     @property
     def alignment(self) -> np.ndarray:

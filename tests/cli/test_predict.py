@@ -96,11 +96,12 @@ def test_links_are_written_as_word_aligners_write_them(trained, cli, tmp_path):
 
 
 def test_an_output_with_a_line_end_in_it_is_still_one_line(trained, cli, answer, monkeypatch):
-    from regard.decoding.translator import Model, Prediction
+    from regard.decoding.prediction import Prediction
+    from regard.decoding.translator import Model
 
     def predict(model, texts, **_):
         record = honest(model, ["1"])[0].alignment
-        return [Prediction("a\r\n\nb c\nd", -1.0, record) for _ in texts]
+        return [Prediction("a\r\n\nb c\nd", -1.0, lambda: record) for _ in texts]
 
     honest = Model.predict
     monkeypatch.setattr(Model, "predict", predict)

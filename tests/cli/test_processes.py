@@ -261,3 +261,17 @@ def test_a_full_disk_loses_nothing_already_saved(small_disk, command, fit, whole
     assert command("fit", "--resume", run).status == 0
     assert equal(run, whole)
     assert not [path for path in run.rglob("*") if path.name.endswith(".part")]
+
+
+def test_what_ails_several_processes_is_said_once_and_what_ails_one_too(begin, tmp_path):
+    gone = tmp_path / "no-such-run"
+    launched = begin("fit", "--resume", gone, env={"WORLD_SIZE": "2", "RANK": "0"})
+    assert launched.communicate(timeout=60)[1].startswith(f"regard: {gone}: ")
+    assert launched.returncode == 2
+    alone = begin("fit", "--resume", gone, env={"WORLD_SIZE": "2", "RANK": "1"})  # the first never spoke
+    ended_by_the_launcher = begin("fit", "--resume", gone, env={"WORLD_SIZE": "2", "RANK": "1"})
+    time.sleep(1)
+    ended_by_the_launcher.terminate()  # as `torchrun` ends it, after the first has spoken and gone
+    assert alone.communicate(timeout=60)[1].startswith(f"regard: process 1: {gone}: ")
+    assert alone.returncode == 2
+    assert ended_by_the_launcher.communicate(timeout=60) == ("", "")

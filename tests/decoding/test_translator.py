@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -362,3 +363,16 @@ def test_what_is_no_text_is_named(texts):
 def test_a_folder_is_not_taken_for_a_model():
     with pytest.raises(InputError, match=r"look\(\): model is a trained model, such as regard\.load"):
         look("runs/pairs", "the dog")  # pyright: ignore[reportArgumentType]
+
+
+def test_an_alignment_is_made_when_it_is_asked_for_once_and_travels_without_the_model(random_model):
+    (prediction,) = random_model.predict(TEXTS[:1], nbest=2, beam=2)
+    assert "alignment" not in vars(prediction)
+    assert prediction.alignment is prediction.alignment
+    pickled = pickle.dumps(prediction)
+    assert b"Tokenizer" not in pickled
+    again = pickle.loads(pickled)
+    assert again == prediction
+    for one, other in zip(again.alternatives, prediction.alternatives, strict=True):
+        np.testing.assert_array_equal(one.alignment.weights, other.alignment.weights)
+        assert one.alignment.query_tokens == other.alignment.query_tokens

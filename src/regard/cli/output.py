@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
@@ -15,11 +16,14 @@ from typing import Annotated, Any, NoReturn, TextIO
 import typer
 
 from regard.errors import InputError, Interrupted, ProcessLost, RegardError
-from regard.training.launch import started_together
+from regard.training.launch import rank, started_together
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout; all else goes to stderr.")
 ]
+
+FIRST_SPEAKS = 3.0
+"""Seconds in which the first of several processes says what ails all of them."""
 
 
 @contextmanager
@@ -29,10 +33,11 @@ def verb(as_json: bool = False, *, lines: bool = False) -> Iterator[TextIO]:
     Where JSON is printed an object a line (`lines`), an error is a line too.
 
     Gives the stream that progress and messages belong to: stderr where stdout is kept for JSON, else stdout.
-    Of several processes that `torchrun` has started the first speaks for all, unless one is lost.
+    Of several processes that `torchrun` has started the first speaks for all, unless one is lost, or one
+    fails that is not the first.
     """
     quiet = ExitStack()
-    if started_together() and os.environ.get("RANK", "0") != "0":
+    if started_together() and rank():
         quiet.enter_context(redirect_stdout(io.StringIO()))
         quiet.enter_context(redirect_stderr(io.StringIO()))
     with quiet, _ending(as_json, lines, quiet):
@@ -51,17 +56,30 @@ def _ending(as_json: bool, lines: bool, quiet: ExitStack) -> Iterator[None]:
     except Interrupted as error:
         _end(str(error), as_json, 130, lines)
     except InputError as error:
-        _end(str(error), as_json, 2, lines)
+        _end(_after_the_first(str(error), quiet), as_json, 2, lines)
     except BrokenPipeError:
         _silence()  # whoever read our output has had enough
         raise typer.Exit(0) from None
     except ModuleNotFoundError as error:
         missing = f"the package {error.name} is missing. Install it with: pip install 'regard[all]'"
-        _end(missing, as_json, 1, lines)
+        _end(_after_the_first(missing, quiet), as_json, 1, lines)
     except (RegardError, OSError, MemoryError) as error:
-        _end(_sentence(error), as_json, 1, lines)
+        _end(_after_the_first(_sentence(error), quiet), as_json, 1, lines)
     except KeyboardInterrupt:
         _end("interrupted.", as_json, 130, lines)
+
+
+def _after_the_first(text: str, quiet: ExitStack) -> str:
+    """What a process has to say of its failure, once the first would have said it for all.
+
+    What ails all is said by the first, which ends, and `torchrun` ends the others: none may end before it
+    has spoken. Whoever is still there after that is alone with what went wrong.
+    """
+    if not (started_together() and rank()):
+        return text
+    time.sleep(FIRST_SPEAKS)
+    quiet.close()
+    return f"process {rank()}: {text}"
 
 
 def _sentence(error: BaseException) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,39 +18,18 @@ from regard.decoding.copying import mark_copied, whole_words
 from regard.decoding.ensemble import Ensemble
 from regard.decoding.greedy import greedy
 from regard.decoding.hypothesis import Hypothesis
+from regard.decoding.prediction import Alignment, Prediction
 from regard.decoding.sampling import Sampling, sample
 from regard.decoding.spelling import Spelling
 from regard.decoding.wishes import Phrases, Texts, Wishes, make_wishes
 from regard.errors import InputError
-from regard.evaluation.alignment import merge_pieces
+from regard.nn.products import packed
 from regard.record import AttentionRecord
 
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 12288
 """Source positions that are decoded at once, padding included, times the hypotheses kept of each sentence."""
 SHORTEST = 8
 """Positions that a shorter text counts as: each row also takes the scores of a whole vocabulary."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of a text.
-
-    Args:
-        text: the output.
-        score: log-probability, divided by the length penalty; 0 is certainty.
-        alignment: which input words each output word looked at.
-        unknown: how many tokens of the input the vocabulary does not hold.
-        alternatives: all hypotheses asked for, best first, this one among them.
-    """
-
-    text: str
-    score: float
-    alignment: AttentionRecord
-    unknown: int = 0
-    alternatives: tuple[Prediction, ...] = ()
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True)
@@ -207,11 +185,10 @@ class Model:
         )
         encoded = self.tokenizer.encode([text.strip() for text in texts])
         self._require_short(encoded, search)
-        predictions = [Prediction("", 0.0, self._record(e)) for e in encoded]
+        predictions = [Prediction("", 0.0, Alignment(self.tokenizer, self.name, e.tokens)) for e in encoded]
         task = _Task(search, wishes, sampling, nbest, first)
         done = 0
-        for chosen in _batches([len(e.ids) for e in encoded], rows=task.rows):
-            found = self._search([encoded[i] for i in chosen], chosen, task)
+        for chosen, found in self._searches(encoded, task):
             found = mark_copied(self.network, [encoded[i].ids for i in chosen], found)
             for i, hypotheses in zip(chosen, found, strict=True):
                 if not hypotheses:
@@ -283,17 +260,27 @@ class Model:
                 f"align(): {len(sources)} sources but {len(targets)} targets; one is needed for each."
             )
         left, right = (self.tokenizer.encode([text.strip() for text in side]) for side in (sources, targets))
-        records = [self._record(e, at_spaces_only=at_spaces_only) for e in left]
-        for chosen in _batches([len(a.ids) if b.ids else 0 for a, b in zip(left, right, strict=True)]):
+        unlooked = partial(Alignment, self.tokenizer, self.name, at_spaces_only=at_spaces_only)
+        looks = [unlooked(e.tokens) for e in left]
+        for chosen in batches([len(a.ids) if b.ids else 0 for a, b in zip(left, right, strict=True)]):
             source, lengths = _tensors([left[i].ids for i in chosen])
             given = torch.from_numpy(rectangle([[START, *right[i].ids[:-1]] for i in chosen]))
-            with torch.inference_mode():
+            with torch.inference_mode(), packed():
                 self.network.eval()
                 weights = self.network(source, lengths, given)[1].float().numpy()
             for row, i in enumerate(chosen):
                 attention = weights[row, : len(right[i].ids), : len(left[i].ids)]
-                records[i] = self._record(left[i], right[i].tokens, attention, at_spaces_only=at_spaces_only)
-        return records
+                looks[i] = replace(looks[i], target=right[i].tokens, weights=attention)
+        return [look() for look in looks]
+
+    def _searches(
+        self, encoded: Sequence[Encoded], task: _Task
+    ) -> Iterator[tuple[list[int], list[list[Hypothesis]]]]:
+        """The numbers of the texts of each batch and their hypotheses; empty texts are left out."""
+        for chosen in batches([len(e.ids) for e in encoded], rows=task.rows):
+            with packed():
+                found = self._search([encoded[i] for i in chosen], chosen, task)
+            yield chosen, found
 
     def _search(
         self, sentences: Sequence[Encoded], numbers: Sequence[int], task: _Task
@@ -363,7 +350,14 @@ class Model:
             Prediction(
                 self.tokenizer.join(tokens),
                 hypothesis.score,
-                self._record(source, tokens, hypothesis.weights, copied),
+                Alignment(
+                    self.tokenizer,
+                    self.name,
+                    source.tokens,
+                    tokens,
+                    hypothesis.weights,
+                    frozenset(copied),
+                ),
                 source.unknown,
             )
             for hypothesis, (tokens, copied) in zip(hypotheses, spelt, strict=True)
@@ -397,34 +391,6 @@ class Model:
         if hypothesis.copied is not None:
             copied |= whole_words(hypothesis.copied, self.tokenizer.words(spelt)) - {*range(len(given))}
         return spelt, copied
-
-    def _record(
-        self,
-        source: Encoded,
-        target: Sequence[str] = (),
-        weights: np.ndarray | None = None,
-        copied: set[int] | frozenset[int] = frozenset(),
-        *,
-        at_spaces_only: bool = False,
-    ) -> AttentionRecord:
-        """The attention between words, from the attention between tokens (len(target), len(source))."""
-        columns = self.tokenizer.words(source.tokens, at_spaces_only=at_spaces_only)
-        rows = self.tokenizer.words(target, at_spaces_only=at_spaces_only)
-        weights = np.empty((0, len(columns))) if weights is None else weights
-        return AttentionRecord(
-            weights=merge_pieces(weights, rows, columns),
-            query_tokens=self._words(target, rows),
-            key_tokens=self._words(source.tokens, columns),
-            title=self.name,
-            copied=frozenset(rows[i] for i in copied),
-        )
-
-    def _words(self, tokens: Sequence[str], numbers: Sequence[int]) -> tuple[str, ...]:
-        """The words that tokens make up, given the number of the word that each is part of."""
-        pieces: list[list[str]] = [[] for _ in range(max(numbers, default=-1) + 1)]
-        for token, number in zip(tokens, numbers, strict=True):
-            pieces[number].append(token)
-        return tuple(self.tokenizer.join(word) for word in pieces)
 
 
 @dataclass(frozen=True)
@@ -506,16 +472,19 @@ def _ranked(hypotheses: Sequence[Hypothesis], alpha: float, nbest: int) -> list[
     return sorted(scored, key=lambda h: -h.score)[:nbest]
 
 
-def _batches(lengths: Sequence[int], rows: int = 1) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int], rows: int = 1, *, even: int | None = None) -> Iterator[list[int]]:
     """The positions of texts that are not empty, shortest first, as many at a time as may be decoded at once.
 
     Args:
         lengths: tokens of each text.
         rows: hypotheses kept of each.
+        even: a batch of so many ends where the texts become longer; None for any number.
     """
     chosen: list[int] = []
     for i in sorted((i for i, length in enumerate(lengths) if length), key=lengths.__getitem__):
-        if chosen and (len(chosen) + 1) * rows * max(lengths[i], SHORTEST) > BATCH_TOKENS:
+        full = (len(chosen) + 1) * rows * max(lengths[i], SHORTEST) > BATCH_TOKENS
+        longer = even is not None and len(chosen) >= even and lengths[i] > lengths[chosen[-1]]
+        if chosen and (full or longer):
             yield chosen
             chosen = []
         chosen.append(i)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +28,8 @@ from regard.core.positions import sinusoidal
 from regard.data.tokenization import END, PAD, SPECIAL_TOKENS, START, UNKNOWN, Encoded, Tokenizer
 from regard.decoding.beam import length_penalty as penalty
 from regard.decoding.hypothesis import Hypothesis
-from regard.decoding.translator import Model, Prediction, Search
+from regard.decoding.prediction import Prediction
+from regard.decoding.translator import Model, Search, batches
 from regard.errors import InputError, RunError
 from regard.export.folders import new_folder, write_json
 from regard.export.huggingface import longest
@@ -50,6 +52,10 @@ HOLDS: Mapping[str, tuple[Any, ...]] = {
 INSTEAD = "Try onnx, which holds nearly everything."
 NEVER_SAID = {SPECIAL_TOKENS[PAD], SPECIAL_TOKENS[START]}
 """Left out afterwards: to suppress them while it searches would change the probabilities of all others."""
+EVEN = 16
+"""From so many texts on a batch ends where they become longer: without padding, nothing has to be mended."""
+AHEAD = 2
+"""Batches that wait for CTranslate2 while what it found of another is put together."""
 OPTIONS = ("beam", "nbest", "length_penalty", "min_length", "progress", "first")
 """What the engine can be asked for."""
 
@@ -208,57 +214,110 @@ class Engine(Model):
             "align(): the engine ctranslate2 cannot be made to say a target. Load the run itself."
         )
 
+    def _searches(
+        self, encoded: Sequence[Encoded], task: Any
+    ) -> Iterator[tuple[list[int], list[list[Hypothesis]]]]:
+        """While what was found of one batch is put together, CTranslate2 searches for the next."""
+        asked: deque[tuple[list[int], list[Any]]] = deque()
+        lengths = [len(sentence.ids) for sentence in encoded]
+        for chosen in batches(lengths, rows=task.rows, even=EVEN):
+            sentences = [encoded[i] for i in chosen]
+            asked.append((chosen, self._asked(sentences, chosen, task, task.nbest)))
+            if len(asked) > AHEAD:
+                yield self._answered(*asked.popleft(), encoded, task)
+        while asked:
+            yield self._answered(*asked.popleft(), encoded, task)
+
+    def _answered(
+        self, chosen: list[int], promises: list[Any], encoded: Sequence[Encoded], task: Any
+    ) -> tuple[list[int], list[list[Hypothesis]]]:
+        """The hypotheses of the texts of a batch that CTranslate2 was asked for."""
+        sentences, results = [encoded[i] for i in chosen], [promise.result() for promise in promises]
+        found = self._found_by(results, sentences, chosen, task)
+        again = [row for row, result in enumerate(results) if _says(result, NEVER_SAID)]
+        wider = [sentences[row] for row in again], [chosen[row] for row in again]
+        for row, hypotheses in zip(again, self._search(*wider, task) if again else [], strict=True):
+            found[row] = hypotheses
+        return chosen, found
+
     def _search(
         self, sentences: Sequence[Encoded], numbers: Sequence[int], task: Any
     ) -> list[list[Hypothesis]]:
-        """The hypotheses of some texts, the best first, ranked as regard ranks them."""
-        found = self._hypotheses(sentences, numbers, task, [])
+        """The same where some hypotheses say what is never said: the best of all of the beam that do not."""
+
+        def searched(sentences: Sequence[Encoded], numbers: Sequence[int], *never: list[str]) -> Any:
+            promises = self._asked(sentences, numbers, task, task.search.beam, never)
+            return self._found_by([promise.result() for promise in promises], sentences, numbers, task)
+
+        found = searched(sentences, numbers)
         lost = [row for row, hypotheses in enumerate(found) if not hypotheses]
         if lost:
             never = [[token] for token in sorted(NEVER_SAID)]
-            again = [sentences[row] for row in lost], [numbers[row] for row in lost]
-            for row, hypotheses in zip(lost, self._hypotheses(*again, task, never), strict=True):
+            again = searched([sentences[row] for row in lost], [numbers[row] for row in lost], *never)
+            for row, hypotheses in zip(lost, again, strict=True):
                 found[row] = hypotheses
         return found
 
-    def _hypotheses(
-        self, sentences: Sequence[Encoded], numbers: Sequence[int], task: Any, suppressed: list[list[str]]
-    ) -> list[list[Hypothesis]]:
-        """The same, where some of them may have nothing but what is never said."""
+    def _asked(
+        self,
+        sentences: Sequence[Encoded],
+        numbers: Sequence[int],
+        task: Any,
+        count: int,
+        suppressed: Sequence[list[str]] = (),
+    ) -> list[Any]:
+        """What will be the so many best hypotheses of each of some texts."""
         search: Search = task.search
         limits = [self._limit(len(s.ids), i, task) for s, i in zip(sentences, numbers, strict=True)]
-        spelt = [[self.names[i] for i in sentence.ids] for sentence in sentences]
-        found = self.translator.translate_batch(
-            spelt,
+        return self.translator.translate_batch(
+            [self._spelling(sentence) for sentence in sentences],
             beam_size=search.beam,
-            num_hypotheses=search.beam,
+            num_hypotheses=count,
             length_penalty=search.length_penalty,
             max_input_length=0,
             max_decoding_length=max(limits),
             min_decoding_length=search.min_length,
-            suppress_sequences=suppressed,
+            suppress_sequences=list(suppressed),
             return_scores=True,
             return_attention=True,
+            asynchronous=True,
         )
+
+    def _found_by(
+        self, results: Sequence[Any], sentences: Sequence[Encoded], numbers: Sequence[int], task: Any
+    ) -> list[list[Hypothesis]]:
+        """What CTranslate2 found, ranked as regard ranks it."""
+        limits = [self._limit(len(s.ids), i, task) for s, i in zip(sentences, numbers, strict=True)]
         hypotheses = [
-            self._ranked(result, len(tokens), limit, search, task.nbest)
-            for result, tokens, limit in zip(found, spelt, limits, strict=True)
+            self._ranked(result, len(sentence.ids), limit, task.search, task.nbest)
+            for result, sentence, limit in zip(results, sentences, limits, strict=True)
         ]
-        if search.beam > 1 and self.looks_again and len({len(tokens) for tokens in spelt}) > 1:
-            self._mend(spelt, hypotheses)
+        if task.search.beam > 1 and self.looks_again:
+            self._mend(sentences, hypotheses)
         return hypotheses
 
-    def _mend(self, spelt: list[list[str]], hypotheses: list[list[Hypothesis]]) -> None:
+    def _spelling(self, sentence: Encoded) -> list[str]:
+        return [self.names[i] for i in sentence.ids]
+
+    def _mend(self, sentences: Sequence[Encoded], hypotheses: Sequence[list[Hypothesis]]) -> None:
         """Write where the first step looked, which depends on no hypothesis, into the weights.
 
         A beam search of CTranslate2 (4.8 at least) counts what that step's heads would see of the padding
         behind shorter texts; its greedy search does not.
         """
+        longest = max(len(sentence.ids) for sentence in sentences)
+        shorter = [row for row, sentence in enumerate(sentences) if len(sentence.ids) < longest]
+        if not shorter:
+            return
         first = self.translator.translate_batch(
-            spelt, beam_size=1, max_input_length=0, max_decoding_length=1, return_attention=True
+            [self._spelling(sentences[row]) for row in shorter],
+            beam_size=1,
+            max_input_length=0,
+            max_decoding_length=1,
+            return_attention=True,
         )
-        for result, mine in zip(first, hypotheses, strict=True):
-            for hypothesis in mine:
+        for row, result in zip(shorter, first, strict=True):
+            for hypothesis in hypotheses[row]:
                 if len(hypothesis.weights) and result.attention[0]:
                     hypothesis.weights[0] = result.attention[0][0]
 
@@ -271,7 +330,7 @@ class Engine(Model):
         alpha = search.length_penalty
         found = []
         for place, (said, score) in enumerate(zip(result.hypotheses, result.scores, strict=True)):
-            if NEVER_SAID & {*said}:
+            if not NEVER_SAID.isdisjoint(said):
                 continue
             log_probability = score * (len(said) + 1) ** alpha
             found.append((log_probability / penalty(len(said) + 1, alpha), log_probability, place))
@@ -284,6 +343,11 @@ class Engine(Model):
             )
             for score, log_probability, place in sorted(found, key=lambda entry: -entry[0])[:nbest]
         ]
+
+
+def _says(result: Any, tokens: set[str]) -> bool:
+    """Whether any hypothesis says one of some tokens."""
+    return any(not tokens.isdisjoint(said) for said in result.hypotheses)
 
 
 def _looked(attention: Sequence[Sequence[float]], length: int, keys: int) -> np.ndarray:

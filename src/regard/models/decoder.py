@@ -19,6 +19,7 @@ from regard.nn.guided import guided_loss
 from regard.nn.losses import blocked_cross_entropy, blocked_row_losses
 from regard.nn.pointer import Pointer, blocked_pointer_cross_entropy, looked_at, pointer_log_probabilities
 from regard.nn.precision import wide
+from regard.nn.products import Linear
 from regard.nn.recurrent import State
 from regard.nn.reinforce import MovingAverage, reinforce_loss
 from regard.nn.shared import Shared
@@ -60,8 +61,8 @@ class RecurrentDecoder(Layers):
             mechanism.weigher,
             mechanism.chunk_score,
         )
-        self.combine = nn.Linear(2 * width, width, bias=False)
-        self.output = nn.Linear(width, config.embedding, bias=False)
+        self.combine = Linear(2 * width, width, bias=False)
+        self.output = Linear(width, config.embedding, bias=False)
         self.pointer = Pointer(width, width, config.embedding) if config.copy else None
         if config.attention == "reinforce" and config.baseline == "moving_average":
             # The moving average and its number of updates; a parameter, as checkpoints keep parameters.

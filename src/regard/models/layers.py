@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from regard.models.config import RecurrentConfig
 from regard.nn.dropout import drop, variational_mask
+from regard.nn.products import Linear, product
 from regard.nn.recurrent import CELLS, RecurrentWeights, State
 from regard.nn.shared import Shared
 
@@ -70,7 +70,7 @@ class Layers(nn.Module):
         inputs = [config.embedding] + [width] * (config.decoder_layers - 1)
         self.layers = nn.ModuleList(RecurrentWeights(self.cell, features, width) for features in inputs)
         gates = self.cell.gates * width
-        self.feed = nn.Linear(width, gates, bias=False) if config.feeds else None
+        self.feed = Linear(width, gates, bias=False) if config.feeds else None
 
     def levels(self) -> list[RecurrentWeights]:
         """The weights of each layer, the lowest first."""
@@ -79,7 +79,7 @@ class Layers(nn.Module):
     def word_gates(self, embedded: Tensor) -> Tensor:
         """What words (…, E) give to the first layer's gates, (…, gates · W); for all known steps at once."""
         lowest = self.levels()[0]
-        return F.linear(embedded, lowest.weight_ih, lowest.bias_ih)
+        return product(embedded, lowest.weight_ih, lowest.bias_ih)
 
 
 class LayersPass:

@@ -34,6 +34,7 @@ from regard.nn.dropout import drop, variational_mask
 from regard.nn.exact import NEVER, mixture
 from regard.nn.pointer import copy_shares, said_or_copied, with_gates
 from regard.nn.precision import wide
+from regard.nn.products import Linear
 from regard.nn.recurrent import CELLS, BidirectionalLayer
 
 __all__ = ["RecurrentConfig", "RecurrentEncoder", "RecurrentTranslator"]
@@ -51,9 +52,7 @@ class RecurrentEncoder(nn.Module):
             BidirectionalLayer(config.cell, features, config.width, config.recurrent_dropout)
             for features in inputs
         )
-        self.bridges = nn.ModuleList(
-            nn.Linear(config.width, config.width) for _ in range(config.decoder_layers)
-        )
+        self.bridges = nn.ModuleList(Linear(config.width, config.width) for _ in range(config.decoder_layers))
 
     def forward(self, embedded: Tensor, lengths: Tensor) -> Encoded:
         """Read embedded (B, S, E) sentences of the given lengths (B,)."""
@@ -90,7 +89,7 @@ class RecurrentTranslator(nn.Module):
         self.source_embedding = (
             self.target_embedding if config.tied == "all" else nn.Embedding(vocabulary, config.embedding)
         )
-        self.output = nn.Linear(config.embedding, vocabulary)
+        self.output = Linear(config.embedding, vocabulary)
         for embedding in (self.target_embedding, self.source_embedding):
             nn.init.normal_(embedding.weight, std=config.embedding**-0.5)
         nn.init.normal_(self.output.weight, std=config.embedding**-0.5)

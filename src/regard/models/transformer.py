@@ -47,6 +47,7 @@ from regard.nn.pointer import (
 )
 from regard.nn.positions import Alibi, LearnedPositions, Positions, Rotary, Shaw
 from regard.nn.precision import wide
+from regard.nn.products import Linear
 from regard.nn.programs import outside
 
 __all__ = ["TransformerConfig", "TransformerTranslator"]
@@ -266,7 +267,7 @@ class TransformerTranslator(nn.Module):
             self.target_positions = LearnedPositions(config.longest, config.width)
         self.encoder, self.decoder = Encoder(config), Decoder(config)
         self.copy_head = CopyHead(config) if config.copy else None
-        self.output = nn.Linear(config.width, vocabulary)
+        self.output = Linear(config.width, vocabulary)
         for embedding in (self.target_embedding, self.source_embedding, self.output):
             nn.init.normal_(embedding.weight, std=config.width**-0.5)
         nn.init.zeros_(self.output.bias)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from regard.nn.cache import Cache
 from regard.nn.dropout import add_dropped, dropout
 from regard.nn.multihead import MultiheadAttention
+from regard.nn.products import Linear
 from regard.nn.short import attend_short
 
 SHORT = 256
@@ -45,8 +46,8 @@ class FeedForward(nn.Module):
     ) -> None:
         super().__init__()
         self.activation, self.dropout = activation, dropout
-        self.inner, self.outer = nn.Linear(width, hidden, bias), nn.Linear(hidden, width, bias)
-        self.gate = nn.Linear(width, hidden, bias) if activation == "swiglu" else None
+        self.inner, self.outer = Linear(width, hidden, bias), Linear(hidden, width, bias)
+        self.gate = Linear(width, hidden, bias) if activation == "swiglu" else None
         for projection in (self.inner, self.outer, self.gate):
             if projection is not None:
                 nn.init.xavier_uniform_(projection.weight)

@@ -94,7 +94,8 @@ class Cache:
         key_mask = self.key_mask
         if key_mask is not None and key_mask.ndim > 1 and key_mask.shape[0] > 1:
             key_mask = key_mask[rows]
-        return replace(self, parts=tuple(part[rows] for part in self.parts), key_mask=key_mask)
+        parts = tuple(part.index_select(0, rows) for part in self.parts)
+        return replace(self, parts=parts, key_mask=key_mask)
 
     def _joined_mask(self, key_mask: Tensor | None, new: int) -> Tensor | None:
         old = self.key_mask

@@ -21,6 +21,7 @@ from regard.nn.cache import Cache
 from regard.nn.dropout import torch_dropout
 from regard.nn.heads import checked, merge, over_heads, split
 from regard.nn.positions import Positions
+from regard.nn.products import Linear
 from regard.nn.talking import TalkingHeads
 
 
@@ -84,10 +85,10 @@ class MultiheadAttention(nn.Module):
         value_head_width = head_width if value_head_width is None else value_head_width
         keys_width = width if keys_width is None else keys_width
         values_width = keys_width if values_width is None else values_width
-        self.query = nn.Linear(width, heads * head_width, bias)
-        self.keys = nn.Linear(keys_width, self.key_heads * head_width, bias)
-        self.values = nn.Linear(values_width, self.key_heads * value_head_width, bias)
-        self.out = nn.Linear(heads * value_head_width, width if out_width is None else out_width, bias)
+        self.query = Linear(width, heads * head_width, bias)
+        self.keys = Linear(keys_width, self.key_heads * head_width, bias)
+        self.values = Linear(values_width, self.key_heads * value_head_width, bias)
+        self.out = Linear(heads * value_head_width, width if out_width is None else out_width, bias)
         for projection in (self.query, self.keys, self.values, self.out):
             nn.init.xavier_uniform_(projection.weight)
             if bias:
