@@ -178,8 +178,11 @@ def test_batches_are_bounded_in_positions_and_hypotheses(monkeypatch):
     model = echo(beam=2)
     done: list[int] = []
     model.predict(["a dog"] * 10 + ["a " * 20 + "dog"] * 2 + [""], progress=done.append)
-    assert model.network.sentences == [4, 4, 2, 1, 1]
-    assert done == [4, 8, 10, 11, 12]
+    assert model.network.sentences == [10, 1, 1]
+    assert done == [10, 11, 12]
+    monkeypatch.setattr(translator, "BATCH_SCORES", 8 * len(model.tokenizer))
+    model.predict(["a dog"] * 10)
+    assert model.network.sentences[3:] == [4, 4, 2]
 
 
 def test_the_best_alternatives_come_first_and_the_first_is_the_prediction(random_model):

@@ -32,6 +32,12 @@ MASK_SIZE = 2**22
 FEW_NUMBERS = 2**16
 """So many numbers are sooner added up than picked out."""
 
+FEW_QUERIES = 8
+"""So few queries a head are sooner served by plain products: the kernel begins anew for each head."""
+
+FEW_KEYS = 16
+"""With fewer, sums of products are faster than products of matrices where there is one query a head."""
+
 PRODUCTS = (scores.dot, scores.scaled_dot)
 
 
@@ -286,10 +292,41 @@ def _sdpa(
         query, keys, values = (array[(None,) * missing] for array in (query, keys, values))
     if mask is not None:
         mask = mask[(None,) * (4 - mask.ndim)]
-    context = torch.nn.functional.scaled_dot_product_attention(
-        query, keys, values, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=grouped
-    )
+    if _few(torch, query, keys, values, causal, grouped):
+        context = _by_products(torch, query, keys, values, mask, scale)
+    else:
+        context = torch.nn.functional.scaled_dot_product_attention(
+            query, keys, values, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=grouped
+        )
     return context[(0,) * missing] if missing else context
+
+
+def _few(torch: Any, query: Array, keys: Array, values: Array, causal: bool, grouped: bool) -> bool:
+    """Whether the kernel is to be spared: few queries, as of a decoder that goes step by step."""
+    return (
+        query.shape[-2] <= FEW_QUERIES
+        and query.device.type == "cpu"
+        and query.dtype in (torch.float32, torch.float64)
+        and not causal
+        and not (grouped and query.shape[-3] != keys.shape[-3])
+        and not (torch.is_grad_enabled() and any(x.requires_grad for x in (query, keys, values)))
+    )
+
+
+def _by_products(
+    torch: Any, query: Array, keys: Array, values: Array, mask: Array | None, scale: float | None
+) -> Array:
+    """The context of few queries, by the map of their weights."""
+    query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
+    alone = query.shape[-2] == 1 and keys.shape[-2] < FEW_KEYS
+    scored = (query * keys).sum(-1)[..., None, :] if alone else query @ keys.mT
+    if mask is None:
+        shares = scored.softmax(-1)
+    else:
+        sees = mask != -math.inf if mask.is_floating_point() else mask
+        scored = scored + mask if mask.is_floating_point() else scored.masked_fill(~mask, -math.inf)
+        shares = scored.softmax(-1).masked_fill(~sees.any(-1, keepdim=True), 0.0)
+    return (shares.mT * values).sum(-2, keepdim=True) if alone else shares @ values
 
 
 @lru_cache

@@ -29,7 +29,7 @@ from regard.models.interface import EncoderDecoder
 NO_RULES = Rules()
 BLOCK = 64
 """How many words are compared by their largest alone before any of them is looked at."""
-FEW = 0.9
+FEW = 0.75
 """When no more of the sentences are left, those that are done are taken out of the batch."""
 
 

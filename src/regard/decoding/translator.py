@@ -28,8 +28,10 @@ from regard.record import AttentionRecord
 
 BATCH_TOKENS = 12288
 """Source positions that are decoded at once, padding included, times the hypotheses kept of each sentence."""
-SHORTEST = 8
-"""Positions that a shorter text counts as: each row also takes the scores of a whole vocabulary."""
+BATCH_SCORES = 2**23
+"""Scores that a step gives at once: one for each word of the vocabulary to each hypothesis."""
+ALIGNED = 3
+"""How many hypotheses a text that is aligned counts as: its scores are for all steps at once."""
 
 
 @dataclass(frozen=True)
@@ -188,18 +190,19 @@ class Model:
         predictions = [Prediction("", 0.0, Alignment(self.tokenizer, self.name, e.tokens)) for e in encoded]
         task = _Task(search, wishes, sampling, nbest, first)
         done = 0
-        for chosen, found in self._searches(encoded, task):
-            found = mark_copied(self.network, [encoded[i].ids for i in chosen], found)
-            for i, hypotheses in zip(chosen, found, strict=True):
-                if not hypotheses:
-                    raise InputError(
-                        f"predict(): nothing was found to say of text {i + 1:,} of {len(texts):,} that "
-                        f"keeps to {wishes}. Loosen one of them, or take a wider beam."
-                    )
-                predictions[i] = self._prediction(encoded[i], hypotheses, i, task)
-            done += len(chosen)
-            if progress is not None:
-                progress(done)
+        with packed():
+            for chosen, found in self._searches(encoded, task):
+                found = mark_copied(self.network, [encoded[i].ids for i in chosen], found)
+                for i, hypotheses in zip(chosen, found, strict=True):
+                    if not hypotheses:
+                        raise InputError(
+                            f"predict(): nothing was found to say of text {i + 1:,} of {len(texts):,} that "
+                            f"keeps to {wishes}. Loosen one of them, or take a wider beam."
+                        )
+                    predictions[i] = self._prediction(encoded[i], hypotheses, i, task)
+                done += len(chosen)
+                if progress is not None:
+                    progress(done)
         return predictions
 
     def _search_settings(
@@ -262,7 +265,8 @@ class Model:
         left, right = (self.tokenizer.encode([text.strip() for text in side]) for side in (sources, targets))
         unlooked = partial(Alignment, self.tokenizer, self.name, at_spaces_only=at_spaces_only)
         looks = [unlooked(e.tokens) for e in left]
-        for chosen in batches([len(a.ids) if b.ids else 0 for a, b in zip(left, right, strict=True)]):
+        lengths = [len(a.ids) if b.ids else 0 for a, b in zip(left, right, strict=True)]
+        for chosen in batches(lengths, ALIGNED, len(self.tokenizer)):
             source, lengths = _tensors([left[i].ids for i in chosen])
             given = torch.from_numpy(rectangle([[START, *right[i].ids[:-1]] for i in chosen]))
             with torch.inference_mode(), packed():
@@ -277,10 +281,8 @@ class Model:
         self, encoded: Sequence[Encoded], task: _Task
     ) -> Iterator[tuple[list[int], list[list[Hypothesis]]]]:
         """The numbers of the texts of each batch and their hypotheses; empty texts are left out."""
-        for chosen in batches([len(e.ids) for e in encoded], rows=task.rows):
-            with packed():
-                found = self._search([encoded[i] for i in chosen], chosen, task)
-            yield chosen, found
+        for chosen in batches([len(e.ids) for e in encoded], task.rows, len(self.tokenizer)):
+            yield chosen, self._search([encoded[i] for i in chosen], chosen, task)
 
     def _search(
         self, sentences: Sequence[Encoded], numbers: Sequence[int], task: _Task
@@ -472,17 +474,21 @@ def _ranked(hypotheses: Sequence[Hypothesis], alpha: float, nbest: int) -> list[
     return sorted(scored, key=lambda h: -h.score)[:nbest]
 
 
-def batches(lengths: Sequence[int], rows: int = 1, *, even: int | None = None) -> Iterator[list[int]]:
+def batches(
+    lengths: Sequence[int], rows: int, vocabulary: int, *, even: int | None = None
+) -> Iterator[list[int]]:
     """The positions of texts that are not empty, shortest first, as many at a time as may be decoded at once.
 
     Args:
         lengths: tokens of each text.
         rows: hypotheses kept of each.
+        vocabulary: how many words each of these has scores for.
         even: a batch of so many ends where the texts become longer; None for any number.
     """
     chosen: list[int] = []
     for i in sorted((i for i, length in enumerate(lengths) if length), key=lengths.__getitem__):
-        full = (len(chosen) + 1) * rows * max(lengths[i], SHORTEST) > BATCH_TOKENS
+        hypotheses = (len(chosen) + 1) * rows
+        full = hypotheses * lengths[i] > BATCH_TOKENS or hypotheses * vocabulary > BATCH_SCORES
         longer = even is not None and len(chosen) >= even and lengths[i] > lengths[chosen[-1]]
         if chosen and (full or longer):
             yield chosen

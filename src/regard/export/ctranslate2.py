@@ -220,7 +220,7 @@ class Engine(Model):
         """While what was found of one batch is put together, CTranslate2 searches for the next."""
         asked: deque[tuple[list[int], list[Any]]] = deque()
         lengths = [len(sentence.ids) for sentence in encoded]
-        for chosen in batches(lengths, rows=task.rows, even=EVEN):
+        for chosen in batches(lengths, task.rows, len(self.tokenizer), even=EVEN):
             sentences = [encoded[i] for i in chosen]
             asked.append((chosen, self._asked(sentences, chosen, task, task.nbest)))
             if len(asked) > AHEAD:

@@ -213,7 +213,8 @@ class MultiheadAttention(nn.Module):
         cache = Cache() if cache is None else cache
         new = self.project(query, key_mask=key_mask, offset=cache.seen)
         whole = cache.extended(*new.parts, key_mask=new.key_mask)
-        context = self(query, whole, bias=bias, causal=True, window=cache.window)
+        later = query.shape[-2] > 1 or cache.window is not None  # else there is nothing to hide
+        context = self(query, whole, bias=bias, causal=later, window=cache.window)
         return context, whole.trimmed()
 
     @classmethod
