@@ -131,3 +131,9 @@ def test_length_penalties_are_tried_and_the_best_is_named(trained, corpus, cli, 
     found = answer("evaluate", trained, corpus, "--tune-length-penalty", "--beam", 3)
     assert len(found["tried"]) == len(lines) - 1
     assert found["best"] in [tried["length_penalty"] for tried in found["tried"]]
+
+
+def test_the_outputs_are_not_written_over_the_pairs(trained, test_file, said):
+    before = test_file.read_bytes()
+    assert "--outputs would write over TEST" in said("evaluate", trained, test_file, "--outputs", test_file)
+    assert test_file.read_bytes() == before

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
+
 import pytest
 
 import regard
+from regard.export import huggingface
 
 TRANSFORMER = {
     "model": {"architecture": "transformer", "width": 16, "heads": 2, "feed_forward": 32, "encoder_layers": 1}
@@ -64,3 +69,25 @@ def test_what_cannot_be_is_one_sentence(run, trained, said, tmp_path):
 def test_a_folder_of_ctranslate2_without_the_engine_says_what_to_do(run, cli, said, tmp_path):
     cli("export", run, "--to", "ctranslate2", "--out", tmp_path / "out")
     assert "Predict with --engine ctranslate2" in said("predict", tmp_path / "out", stdin=LINES)
+
+
+def test_an_export_keeps_how_to_search_and_says_what_others_do_not_know(run, cli, said, tmp_path):
+    kept = regard.load(run)
+    kept.search = replace(kept.search, min_length=4, longest_extra=3, block_ngrams=2, beam=2)
+    huggingface.write(kept, tmp_path / "theirs")
+    assert regard.load(tmp_path / "theirs").search == kept.search
+    asked = json.loads((tmp_path / "theirs" / "generation_config.json").read_text(encoding="utf-8"))
+    assert asked["min_length"] == 5  # the start is counted
+
+    blocking = tmp_path / "blocking"
+    shutil.copytree(run, blocking)
+    recipe = (blocking / "regard.toml").read_text(encoding="utf-8")
+    assert "block_ngrams = 0" in recipe
+    changed = recipe.replace("block_ngrams = 0", "block_ngrams = 2")
+    (blocking / "regard.toml").write_text(changed, encoding="utf-8")
+    ended = cli("export", blocking, "--to", "ctranslate2", "--out", tmp_path / "out")
+    assert "decoding.block_ngrams is 2" in ended.stderr
+    command = ("predict", tmp_path / "out", "--engine", "ctranslate2")
+    assert "decoding.block_ngrams of the model is 2" in said(*command, stdin=LINES)
+    assert "has no block_ngrams" in said(*command, "--block-ngrams", 3, stdin=LINES)
+    assert cli(*command, "--block-ngrams", 0, stdin=LINES).stdout == cli("predict", run, stdin=LINES).stdout

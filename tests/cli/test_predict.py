@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
@@ -295,3 +296,25 @@ def test_only_a_file_is_predicted_shard_by_shard(trained, said, texts, tmp_path)
     assert "name the FILE" in said("predict", trained, "--out", tmp_path / "o")
     assert "leave --stream out" in said("predict", trained, "--stream", "--out", tmp_path / "o")
     assert "a folder" in said("predict", trained, texts, "--out", tmp_path)
+
+
+def test_nothing_is_written_over_what_is_read_or_written_besides(trained, said, texts, tmp_path):
+    before = texts.read_bytes()
+    for option in ("--out", "--alignments"):
+        assert f"{option} would write over FILE" in said("predict", trained, texts, option, texts)
+    linked = tmp_path / "another-name.txt"
+    linked.symlink_to(texts)
+    assert "would write over FILE" in said("predict", trained, texts, "--out", linked)
+    twice = ("--out", tmp_path / "new", "--alignments", tmp_path / "." / "new")
+    assert "--alignments would write over --out" in said("predict", trained, texts, *twice)
+    assert texts.read_bytes() == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_written_under_the_name_of_a_compressed_file_is_one(trained, cli, texts, tmp_path):
+    cli("predict", trained, texts, "--out", tmp_path / "o.gz", "--alignments", tmp_path / "l.gz")
+    cli("predict", trained, texts, "--alignments", tmp_path / "m.gz")
+    said, *links = (gzip.decompress((tmp_path / f"{name}.gz").read_bytes()).decode() for name in "olm")
+    assert said == cli("predict", trained, texts).stdout
+    assert links[0] == links[1]
+    assert len(links[0].splitlines()) == 7

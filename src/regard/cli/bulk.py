@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from regard.cli.predictions import linked, plain, printed, report_unknown
 from regard.decoding.shards import Shard, folder_of, shards
@@ -60,7 +61,7 @@ def write_predictions(
             parts.append(shard)
             if not shard.done and shard.number % together.size == together.rank:
                 shard.write(_said(model, shard, texts, options, source))
-                print(f"regard: {shard.last:,} lines", file=sys.stderr)
+                print(f"regard: {shard.last:,} line{'s' * (shard.last != 1)}", file=sys.stderr)
         together.wait()
         if together.leads:
             found = _join(parts, out, alignments, options["nbest"], as_json=as_json)
@@ -110,10 +111,14 @@ def _join(
 
 @contextmanager
 def _written(path: Path | None) -> Iterator[TextIO]:
-    """A text file that is written whole or not at all; where there is no path, what is written is lost."""
+    """A text file that is written whole or not at all, compressed where its name ends with .gz.
+
+    Where there is no path, what is written is lost.
+    """
     if path is None:
         with Path(os.devnull).open("w", encoding="utf-8") as file:
             yield file
         return
-    with saving(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        yield file
+    opened = gzip.open if path.suffix == ".gz" else open
+    with saving(path) as temporary, opened(temporary, "wt", encoding="utf-8") as file:
+        yield cast(TextIO, file)

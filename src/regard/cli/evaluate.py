@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regard.cli.output import Json, one_line, print_json, require_file, verb
+from regard.cli.output import Json, one_line, print_json, require_files, verb, write_text
 from regard.cli.pairs import pair_files
 from regard.errors import InputError
 
@@ -59,13 +59,13 @@ def evaluate(
         if files is None:
             raise InputError("nothing to score on. Give a file of pairs, or --source FILE --target FILE.")
         from regard.evaluation.alignment import read_links
-        from regard.record import write_atomically
         from regard.training.overlap import Fingerprints
         from regard.training.recipe import Recipe
         from regard.training.run import load
         from regard.training.validation import evaluate as score
 
-        require_file(outputs, "--outputs")
+        reads = {"TEST": test, "--source": source, "--target": target, "--links": links}
+        require_files({"--outputs": outputs}, reads)
         model = load(run)
         corpus = files.read()
         if bleu_tokenizer is not None:
@@ -82,7 +82,7 @@ def evaluate(
         seen = None if fingerprints is None else fingerprints.overlap(corpus)
         result = score(model, corpus, links=gold, beam=beam, bleu_tokenizer=bleu_tokenizer, with_rouge=rouge)
         if outputs is not None:
-            write_atomically(outputs, "".join(f"{one_line(text)}\n" for text in result.predictions).encode())
+            write_text(outputs, "".join(f"{one_line(text)}\n" for text in result.predictions))
         if seen:
             print(f"regard: {seen}: the scores say less of unseen texts.", file=sys.stderr)
         if corpus.empty:

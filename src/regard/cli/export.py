@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -41,7 +42,13 @@ def export(
         from regard.training.run import load
 
         check_free(out)
-        _write(load(run), to, out, quantization)
+        model = load(run)
+        _write(model, to, out, quantization)
+        if model.search.block_ngrams and to != "onnx":
+            print(
+                f"regard: decoding.block_ngrams is {model.search.block_ngrams}; {to} repeats such words.",
+                file=sys.stderr,
+            )
         size = sum(path.stat().st_size for path in out.iterdir())
         if as_json:
             print_json(

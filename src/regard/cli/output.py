@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
@@ -118,11 +119,39 @@ def print_json(value: dict[str, Any], *, lines: bool = False) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=str), flush=True)
 
 
-def require_file(path: Path | None, option: str) -> None:
-    """Refuse a folder where a file shall be written, before any work is done.
+def require_files(writes: Mapping[str, Path | None], reads: Mapping[str, Path | None]) -> None:
+    """Refuse to write into a folder, or over a file that is read or written besides, before any work is done.
+
+    Args:
+        writes, reads: by the names of arguments and options, the files they name.
 
     Raises:
-        InputError: the path is a folder.
+        InputError: a file to be written is a folder, or one of the others.
     """
-    if path is not None and path.is_dir():
-        raise InputError(f"{path}: a folder; {option} needs the name of a file.")
+    others = {name: path for name, path in reads.items() if path is not None}
+    for name, path in writes.items():
+        if path is None:
+            continue
+        if path.is_dir():
+            raise InputError(f"{path}: a folder; {name} needs the name of a file.")
+        for other, known in others.items():
+            if _same(path, known):
+                raise InputError(
+                    f"{path}: {name} would write over {other}, which is the same file. Name another."
+                )
+        others[name] = path
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, there or not; what is written to a pipe or a device is not kept."""
+    if one.exists() and other.exists():
+        return one.is_file() and one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, compressed where its name ends with .gz."""
+    from regard.record import write_atomically
+
+    content = text.encode()
+    write_atomically(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)

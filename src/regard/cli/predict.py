@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regard.cli.look import utf8
-from regard.cli.output import Json, print_json, require_file, verb
+from regard.cli.output import Json, print_json, require_files, verb, write_text
 from regard.cli.predictions import linked, plain, printed, report_unknown
 from regard.errors import InputError
 
@@ -87,14 +87,12 @@ def predict(
     with verb(as_json, lines=stream):
         from regard.data.corpora import read_lines
         from regard.decoding.translator import Model
-        from regard.record import write_atomically
         from regard.training.recipe import Recipe
         from regard.training.run import load
 
         if length_penalty is not None:
             Recipe().changed({"decoding": {"length_penalty": length_penalty}})
-        require_file(alignments, "--alignments")
-        require_file(out, "--out")
+        require_files({"--out": out, "--alignments": alignments}, {"FILE": file})
         if out is not None and (stream or file is None):
             raise InputError(
                 "--out goes through a file shard by shard; name the FILE, and leave --stream out."
@@ -157,7 +155,7 @@ def predict(
                 sys.stdout.writelines(printed(number, each, nbest))
         if alignments is not None:
             sys.stdout.flush()
-            write_atomically(alignments, "".join(map(linked, said)).encode())
+            write_text(alignments, "".join(map(linked, said)))
 
 
 def _engine(run: Path) -> Model:

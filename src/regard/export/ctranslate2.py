@@ -54,8 +54,10 @@ NEVER_SAID = {SPECIAL_TOKENS[PAD], SPECIAL_TOKENS[START]}
 """Left out afterwards: to suppress them while it searches would change the probabilities of all others."""
 EVEN = 16
 """From so many texts on a batch ends where they become longer: without padding, nothing has to be mended."""
+WORKERS = 4
+"""So many batches are searched at once where there are as many processors, or more of these for each."""
 AHEAD = 2
-"""Batches that wait for CTranslate2 while what it found of another is put together."""
+"""Batches for each worker that wait, or are searched, while what was found of another is put together."""
 OPTIONS = ("beam", "nbest", "length_penalty", "min_length", "progress", "first")
 """What the engine can be asked for."""
 
@@ -192,15 +194,23 @@ class Engine(Model):
         Raises:
             InputError: as `Model.predict`; and an option that this engine does not have.
         """
+        blocked = options.pop("block_ngrams", None)
         others = sorted(name for name, value in options.items() if value and name not in OPTIONS)
-        if others or self.search.block_ngrams:
-            named = ", ".join(others or ["block_ngrams"])
+        others += ["block_ngrams"] if blocked else []
+        if others:
             raise InputError(
-                f"predict(): the engine ctranslate2 has no {named}. Leave it out, or use regard's own engine."
+                f"predict(): the engine ctranslate2 has no {', '.join(others)}. Leave it out, or use "
+                f"regard's own engine."
+            )
+        if blocked is None and self.search.block_ngrams:
+            raise InputError(
+                f"predict(): decoding.block_ngrams of the model is {self.search.block_ngrams}, which the "
+                f"engine ctranslate2 does not know. Block none, by --block-ngrams 0 or block_ngrams=0, or "
+                f"predict with the run itself and regard's own engine."
             )
         engine = copy(self)
         engine.looks_again = alignments
-        return Model.predict(engine, texts, **options)
+        return Model.predict(engine, texts, block_ngrams=0, **options)
 
     def align(
         self, sources: Sequence[str], targets: Sequence[str], *, at_spaces_only: bool = False
@@ -217,13 +227,16 @@ class Engine(Model):
     def _searches(
         self, encoded: Sequence[Encoded], task: Any
     ) -> Iterator[tuple[list[int], list[list[Hypothesis]]]]:
-        """While what was found of one batch is put together, CTranslate2 searches for the next."""
+        """While what was found of one batch is put together, CTranslate2 searches for the next ones.
+
+        The longest texts come first, so that no worker is left with them at the end.
+        """
         asked: deque[tuple[list[int], list[Any]]] = deque()
         lengths = [len(sentence.ids) for sentence in encoded]
-        for chosen in batches(lengths, task.rows, len(self.tokenizer), even=EVEN):
+        for chosen in reversed([*batches(lengths, task.rows, len(self.tokenizer), even=EVEN)]):
             sentences = [encoded[i] for i in chosen]
             asked.append((chosen, self._asked(sentences, chosen, task, task.nbest)))
-            if len(asked) > AHEAD:
+            if len(asked) > AHEAD * self.translator.num_translators:
                 yield self._answered(*asked.popleft(), encoded, task)
         while asked:
             yield self._answered(*asked.popleft(), encoded, task)
@@ -366,9 +379,11 @@ class _Limits:
 def _translator(folder: Path, threads: int) -> Any:
     import ctranslate2
 
+    threads = threads or os.cpu_count() or 1
+    workers = min(threads, WORKERS)
     try:
         return ctranslate2.Translator(
-            str(folder), device="cpu", inter_threads=1, intra_threads=threads or os.cpu_count() or 1
+            str(folder), device="cpu", inter_threads=workers, intra_threads=threads // workers
         )
     except (RuntimeError, ValueError) as error:
         raise RunError(f"{folder}: CTranslate2 cannot read it: {error}") from None

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -86,6 +87,7 @@ def write(model: Model, folder: str | Path) -> None:
     with new_folder(Path(folder)) as temporary:
         write_json(temporary / "config.json", _config(model))
         write_json(temporary / "generation_config.json", _generation(model))
+        write_json(temporary / "regard.json", {"name": model.name, "search": asdict(model.search)})
         _write_tokenizer(model.tokenizer, temporary)
         tensors = {name: tensor.contiguous() for name, tensor in _tensors(model).items()}
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
@@ -121,8 +123,7 @@ def read(folder: str | Path) -> Model:
         raise RunError(f"{folder}: {error} is missing; not a whole folder of transformers.") from None
     except RuntimeError as error:
         raise RunError(f"{folder}: its weights are not those that config.json describes: {error}") from None
-    search = Search(beam=asked.get("num_beams") or 1, length_penalty=asked.get("length_penalty") or 0.0)
-    return Model(network.eval(), tokenizer, search=search, name=folder.resolve().name)
+    return Model(network.eval(), tokenizer, search=_search(folder, asked), name=folder.resolve().name)
 
 
 def names(config: TransformerConfig) -> Iterator[tuple[str, str]]:
@@ -168,11 +169,21 @@ def _config(model: Model) -> dict[str, Any]:
     } | ({"share_encoder_decoder_embeddings": config.tied == "all"} if kind == "marian" else {})
 
 
+def _search(folder: Path, asked: dict[str, Any]) -> Search:
+    """How to search: as `generate` would, and in what it does not know as the run did that was exported."""
+    own = folder / "regard.json"
+    kept = _json(own).get("search", {}) if own.exists() else {}
+    known = {each.name: kept[each.name] for each in fields(Search) if each.name in kept}
+    beam, alpha = asked.get("num_beams") or 1, asked.get("length_penalty") or 0.0
+    return Search(**known | {"beam": beam, "length_penalty": alpha})
+
+
 def _generation(model: Model) -> dict[str, Any]:
     return {
         "num_beams": model.search.beam,
         "length_penalty": model.search.length_penalty,
         "early_stopping": False,
+        "min_length": model.search.min_length + 1 if model.search.min_length else 0,  # with the start
         "max_length": longest(model),
         "suppress_tokens": [PAD, START],
         "pad_token_id": PAD,

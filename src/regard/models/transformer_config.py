@@ -95,8 +95,8 @@ class TransformerConfig:
         if self.encoder_window and self.positions in ("relative", "alibi"):
             raise InputError(
                 f"model.encoder_window is {self.encoder_window}, but model.positions {self.positions} holds "
-                f"a number for every pair of positions, which a window is there to avoid. Choose rotary, or "
-                f"model.encoder_window 0."
+                f"a number for every pair of positions, which a window is there to avoid. Choose "
+                f"sinusoidal, learned or rotary positions, or model.encoder_window 0."
             )
         if self.alignment_layer > self.decoder_layers:
             raise InputError(

@@ -150,10 +150,23 @@ class Recipe:
                 f"to share out. Choose the transformer, or training.parallel ddp."
             )
         self._require_guidable()
+        self._require_positions()
         if self.data.bpe_dropout and self.data.tokenizer != "bpe":
             raise RecipeError(
                 f"data.bpe_dropout is {self.data.bpe_dropout}, but data.tokenizer {self.data.tokenizer} "
                 f"joins no subwords. Choose bpe, or data.bpe_dropout 0."
+            )
+
+    def _require_positions(self) -> None:
+        """Learned positions are as many as the longest text takes, and its start or end."""
+        model, longest = self.model, self.data.longest
+        if isinstance(model, RecurrentConfig) or model.positions != "learned":
+            return
+        if longest >= (known := model.longest):
+            raise RecipeError(
+                f"data.longest is {longest:,}, which with the end is {longest + 1:,} positions, but "
+                f"model.longest is {known:,}, and no more learned positions are known. Choose model.longest "
+                f"{longest + 1}, data.longest {known - 1}, or other positions."
             )
 
     def _require_guidable(self) -> None:
