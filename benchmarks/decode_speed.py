@@ -8,11 +8,11 @@ converted into JoeyNMT's Transformer as `peers/joeynmt_translate.py` says. All t
 by beam search, in processes of their own, in turn, each repeat one after the other. What is timed are all
 sentences from beginning to end, after some to warm up; opening the model is not. How each is run:
 
-regard               Model.predict: from texts to texts, alignments included
+regard               Model.predict: from texts to texts, alignments to be had
 joeynmt              predict as `joeynmt translate` calls it: from pieces to pieces, its default batches
 transformers         generate on batches of sentences of like length, padded: from texts to texts
 ctranslate2 …        translate_batch, from pieces to pieces, by default and in batches of several kinds
-regard ctranslate2   predict --engine ctranslate2: from texts to texts, alignments included
+regard ctranslate2   predict --engine ctranslate2: from texts to texts, alignments to be had
 
 Outputs are compared with regard's own. Length penalties are not all the same: JoeyNMT divides by
 ((5 + length) / 6)^α, the others by length^α; with --length-penalty 0 all look for the same.
