@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from regard.core.positions import sinusoidal
@@ -30,6 +29,7 @@ from regard.errors import RunError
 from regard.export.folders import new_folder, write_json
 from regard.export.foreign import Renumbering, read_tokenizer
 from regard.export.limits import require
+from regard.models.foreign import read_json, read_tensors
 from regard.models.transformer import TransformerTranslator
 from regard.models.transformer_config import TransformerConfig
 
@@ -111,14 +111,14 @@ def read(folder: str | Path) -> Model:
             f"{folder}: a model of CTranslate2, which has no way back. Predict with --engine ctranslate2, or "
             f"regard.export.ctranslate2.Engine; or load the run that it was exported from."
         )
-    about = _json(folder / "config.json")
+    about = read_json(folder / "config.json")
     try:
         config, asked = _read_config(folder, about), _asked(folder, about)
         numbers = (about["pad_token_id"], asked.get("decoder_start_token_id"), about["eos_token_id"])
         tokenizer = read_tokenizer(folder, about["vocab_size"], *numbers)
         network = TransformerTranslator(config, len(tokenizer))
         scaled = bool(about.get("scale_embedding", False))
-        _fill(network, _read_tensors(folder), Renumbering.of(tokenizer), scaled=scaled)
+        _fill(network, read_tensors(folder), Renumbering.of(tokenizer), scaled=scaled)
     except KeyError as error:
         raise RunError(f"{folder}: {error} is missing; not a whole folder of transformers.") from None
     except RuntimeError as error:
@@ -172,7 +172,7 @@ def _config(model: Model) -> dict[str, Any]:
 def _search(folder: Path, asked: dict[str, Any]) -> Search:
     """How to search: as `generate` would, and in what it does not know as the run did that was exported."""
     own = folder / "regard.json"
-    kept = _json(own).get("search", {}) if own.exists() else {}
+    kept = read_json(own).get("search", {}) if own.exists() else {}
     known = {each.name: kept[each.name] for each in fields(Search) if each.name in kept}
     beam, alpha = asked.get("num_beams") or 1, asked.get("length_penalty") or 0.0
     return Search(**known | {"beam": beam, "length_penalty": alpha})
@@ -301,28 +301,7 @@ def _tied(about: Mapping[str, Any]) -> Any:
 def _asked(folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
     """How the model wants to be asked, which older folders have among its settings."""
     path = folder / "generation_config.json"
-    return dict(about) | (_json(path) if path.exists() else {})
-
-
-def _read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All weights under their names there."""
-    index = folder / "model.safetensors.index.json"
-    parts = sorted(set(_json(index)["weight_map"].values())) if index.exists() else ["model.safetensors"]
-    found: dict[str, Tensor] = {}
-    for part in parts:
-        path = folder / part
-        try:
-            found |= load(path.read_bytes())
-        except FileNotFoundError:
-            pickled = (folder / "pytorch_model.bin").exists()
-            remedy = (
-                " Its pytorch_model.bin is a pickle, which may run code when it is opened: open it with "
-                "transformers where you trust it, and save_pretrained it again."
-            )
-            raise RunError(f"{path}: the file is missing.{remedy if pickled else ''}") from None
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"{path}: not a whole safetensors file ({error}).") from None
-    return found
+    return dict(about) | (read_json(path) if path.exists() else {})
 
 
 def _fill(
@@ -350,13 +329,3 @@ def _fill(
     if numbers.start_is_a_copy:
         own["output.bias"][START] = UNSAID
     network.load_state_dict(own)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(value, dict):
-        raise RunError(f"{path}: not an object of JSON.")
-    return value
