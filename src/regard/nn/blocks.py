@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,12 @@ from regard.nn.short import attend_short
 SHORT = 256
 """Up to so many keys, a map held whole is faster than one that is computed again on the way back."""
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+}
 
 Seen = dict[str, Any]
 """Names of the attentions that somebody asked about, and what each has seen: weights (B, H, Q, K)."""
@@ -27,12 +33,12 @@ Seen = dict[str, Any]
 class FeedForward(nn.Module):
     """Each position for itself, through a wider hidden layer.
 
-        relu, gelu, silu:  W_o f(W_i x)     swiglu:  W_o (silu(W_g x) ⊙ W_i x)
+        relu, gelu, gelu_tanh, silu:  W_o f(W_i x)     swiglu:  W_o (silu(W_g x) ⊙ W_i x)
 
     Args:
         width: E, features of a position.
         hidden: F, features of the hidden layer.
-        activation: "relu", "gelu", "silu" or "swiglu".
+        activation: "relu", "gelu", "gelu_tanh", an approximation of it that GPT-2 has, "silu" or "swiglu".
         bias: whether the projections add one.
         dropout: the share of hidden features that are dropped while training.
 
@@ -81,7 +87,7 @@ class Residual(nn.Module):
         super().__init__()
         self.post, self.dropout = norm == "post", dropout
 
-    def add(self, x: Tensor, norm: nn.LayerNorm, find: Callable[[Tensor], Tensor]) -> Tensor:
+    def add(self, x: Tensor, norm: nn.Module, find: Callable[[Tensor], Tensor]) -> Tensor:
         """x (…, E) and what `find` finds in it."""
         if self.post:
             return norm(add_dropped(x, find(x), self.dropout, training=self.training))
