@@ -23,8 +23,11 @@ def records(draw):
     queries, keys = draw(TOKENS), draw(TOKENS)
     heads = draw(st.integers(0, 2))
     layered = draw(st.booleans())
-    shape = (heads, len(queries), len(keys)) if layered else (len(queries), len(keys))
-    weights = draw(arrays(np.float32, shape, elements=st.floats(0, 1, width=32)))
+    rows, columns = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    leading = (heads,) if layered else ()
+    shape = (*leading, -(-len(queries) // rows), -(-len(keys) // columns))
+    weights, largest = (draw(arrays(np.float32, shape, elements=st.floats(0, 1, width=32))) for _ in "ab")
+    numbers = arrays(np.float32, leading, elements=st.floats(-9, 9, width=32))
     pairs = [(q, k) for q in range(len(queries)) for k in range(len(keys))]
     links = st.frozensets(st.sampled_from(pairs)) if pairs else st.just(frozenset())
     return AttentionRecord(
@@ -37,13 +40,31 @@ def records(draw):
         possible=draw(links),
         copied=draw(st.frozensets(st.sampled_from(range(len(queries))))) if queries else frozenset(),
         metadata=draw(st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2)),
+        pooled=(rows, columns),
+        largest=draw(st.sampled_from([None, largest])),
+        statistics=draw(st.dictionaries(st.text(max_size=4), numbers, max_size=2)),
     )
 
 
 def same(one: AttentionRecord, other: AttentionRecord) -> bool:
-    names = ("query_tokens", "key_tokens", "axes", "title", "sure", "possible", "copied", "metadata")
-    return np.array_equal(one.weights, other.weights) and all(
-        getattr(one, name) == getattr(other, name) for name in names
+    names = (
+        "query_tokens",
+        "key_tokens",
+        "axes",
+        "title",
+        "sure",
+        "possible",
+        "copied",
+        "metadata",
+        "pooled",
+    )
+    return (
+        np.array_equal(one.weights, other.weights)
+        and (one.largest is None) == (other.largest is None)
+        and (one.largest is None or np.array_equal(one.largest, other.largest))
+        and one.statistics.keys() == other.statistics.keys()
+        and all(np.array_equal(one.statistics[name], other.statistics[name]) for name in one.statistics)
+        and all(getattr(one, name) == getattr(other, name) for name in names)
     )
 
 
@@ -58,6 +79,37 @@ def test_a_saved_record_comes_back_the_same(record, tmp_path_factory):
     path = tmp_path_factory.mktemp("record") / "r.safetensors"
     assert record.save(path) == path
     assert same(AttentionRecord.load(path), record)
+
+
+def test_a_file_of_the_first_version_still_opens(tmp_path):
+    described = {"query_tokens": ["a"], "key_tokens": ["x"], "axes": ["query", "key"], "title": "old"}
+    described |= {"sure": [[0, 0]], "possible": [], "copied": [], "metadata": {}}
+    metadata = {"format": "regard.record", "version": "1", "records": json.dumps([described])}
+    save_file({"weights.0": np.ones((1, 1), np.float32)}, tmp_path / "r.safetensors", metadata=metadata)
+    record = AttentionRecord.load(tmp_path / "r.safetensors")
+    assert record.title == "old" and record.whole and record.largest is None and not record.statistics
+
+
+def test_of_a_long_text_a_record_holds_rectangles():
+    record = small(weights=np.ones((1, 2)), largest=np.ones((1, 2)), pooled=(2, 2))
+    assert not record.whole and record.alignment.shape == (1, 2)
+    with pytest.raises(InputError, match="means of 2 x 2 weights"):
+        record.links()
+    with pytest.raises(ShapeError, match=r"2 x 2 to a number; the last two axes have to be \(1, 2\)"):
+        small(pooled=(2, 2))
+    with pytest.raises(ShapeError, match=r"largest is \(2, 2\)"):
+        small(largest=np.ones((2, 2)))
+    with pytest.raises(ShapeError, match="pooled is 0 x 2"):
+        small(pooled=(0, 2))
+
+
+def test_a_statistic_is_a_number_for_each_map():
+    record = small(weights=np.ones((2, 2, 3)), axes=("head", "query", "key"), statistics={"entropy": [1, 2]})
+    assert record.statistics["entropy"].tolist() == [1, 2]
+    with pytest.raises(ShapeError, match="statistic entropy is "):
+        small(statistics={"entropy": [1.0]})
+    with pytest.raises(InputError, match="entropy are not finite"):
+        small(statistics={"entropy": np.nan})
 
 
 def test_several_records_share_a_file(tmp_path):

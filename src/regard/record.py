@@ -1,7 +1,8 @@
 """What was looked at: attention weights with their words, saved and opened without the model.
 
-A record file is safetensors: one tensor ``weights.N`` for each record, and the words, axes and gold links as
-JSON in the file's metadata. Opening one never runs code and needs no torch.
+A record file is safetensors: one tensor ``weights.N`` for each record, beside it ``largest.N`` and
+``statistics.N.name`` where there are any, and the words, axes and gold links as JSON in the file's metadata.
+Opening one never runs code and needs no torch.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from regard.errors import DtypeError, InputError, RunError, ShapeError
 __all__ = ["FORMAT", "VERSION", "AttentionRecord", "load_records", "save_records", "write_atomically"]
 
 FORMAT = "regard.record"
-VERSION = 1
+VERSION = 2
 
 Link = tuple[int, int]
 
@@ -35,7 +36,8 @@ class AttentionRecord:
     """Where each output word looked in the input, with all that is needed to draw it.
 
     Args:
-        weights: (…, Q, K) finite numbers, kept as read-only float32; a row that looks nowhere is zeros.
+        weights: (…, Q, K) finite numbers, kept as read-only float32; a row that looks nowhere is zeros. Of a
+            long text, the means of its rectangles, (…, ⌈Q / rows⌉, ⌈K / columns⌉); see ``pooled``.
         query_tokens: Q output words (or characters, or subwords), one a row.
         key_tokens: K input words, one a column.
         axes: a name for each axis of ``weights``; the last two are ``"query", "key"``.
@@ -44,9 +46,13 @@ class AttentionRecord:
         possible: gold links that may be there; what is possible is the union of both sets.
         copied: query indices whose word was copied from the input.
         metadata: free text, such as ``{"score": "-0.12"}``.
+        pooled: how many ``(rows, columns)`` of the whole map each of the weights is the mean of.
+        largest: where pooled, the largest weight of each rectangle, in the shape of ``weights``.
+        statistics: numbers of each map under their names, such as ``{"entropy": …}``, each in the shape of
+            the weights without their last two axes.
 
     Raises:
-        ShapeError: tokens, axes and weights do not fit together, or a link points outside.
+        ShapeError: tokens, axes, weights and statistics do not fit together, or a link points outside.
         DtypeError: the weights are not real numbers, or a token is not a string.
         InputError: a weight is NaN or infinite.
     """
@@ -60,10 +66,13 @@ class AttentionRecord:
     possible: frozenset[Link] = frozenset()
     copied: frozenset[int] = frozenset()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    pooled: tuple[int, int] = (1, 1)
+    largest: np.ndarray | None = None
+    statistics: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         settle = object.__setattr__
-        settle(self, "weights", _read_only_float32(self.weights))
+        settle(self, "weights", _read_only_float32("weights", self.weights))
         settle(self, "query_tokens", _strings(self.query_tokens, "query_tokens"))
         settle(self, "key_tokens", _strings(self.key_tokens, "key_tokens"))
         settle(self, "axes", _strings(self.axes, "axes"))
@@ -71,6 +80,11 @@ class AttentionRecord:
         settle(self, "possible", _links(self.possible))
         settle(self, "copied", frozenset(int(index) for index in self.copied))
         settle(self, "metadata", MappingProxyType({str(k): str(v) for k, v in self.metadata.items()}))
+        settle(self, "pooled", _pooled(self.pooled))
+        if self.largest is not None:
+            settle(self, "largest", _read_only_float32("largest", self.largest))
+        statistics = {str(name): _read_only_float32(name, of) for name, of in self.statistics.items()}
+        settle(self, "statistics", MappingProxyType(statistics))
         self._check()
 
     def _check(self) -> None:
@@ -84,16 +98,28 @@ class AttentionRecord:
                 f"AttentionRecord: weights {shape} have {len(shape)} axes but {len(self.axes)} are named "
                 f"({', '.join(self.axes)}). Name each one in axes=."
             )
-        if shape[-2:] != (rows, columns):
+        expected = (-(-rows // self.pooled[0]), -(-columns // self.pooled[1]))
+        if shape[-2:] != expected:
+            pooled = "" if self.whole else f", {self.pooled[0]} x {self.pooled[1]} to a number"
             raise ShapeError(
                 f"AttentionRecord: weights are {shape}, but there are {rows} query tokens and {columns} key "
-                f"tokens; the last two axes have to be ({rows}, {columns})."
+                f"tokens{pooled}; the last two axes have to be {expected}."
             )
-        if not np.isfinite(self.weights).all():
-            count = int((~np.isfinite(self.weights)).sum())
-            raise InputError(
-                f"AttentionRecord: {count} of the weights are not finite; a row that looks nowhere is zeros."
+        if self.largest is not None and self.largest.shape != shape:
+            raise ShapeError(
+                f"AttentionRecord: largest is {self.largest.shape}, but weights are {shape}; it has a number "
+                f"for each of them."
             )
+        _check_finite("weights", self.weights)
+        if self.largest is not None:
+            _check_finite("largest", self.largest)
+        for name, numbers in self.statistics.items():
+            if numbers.shape != shape[:-2]:
+                raise ShapeError(
+                    f"AttentionRecord: statistic {name} is {numbers.shape}, but there is a map for each of "
+                    f"{shape[:-2]}; one number is needed for each."
+                )
+            _check_finite(name, numbers)
         for query, key in self.sure | self.possible:
             if not (0 <= query < rows and 0 <= key < columns):
                 raise ShapeError(
@@ -109,11 +135,20 @@ class AttentionRecord:
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return partial(AttentionRecord, **values | {"metadata": dict(self.metadata)}), ()
+        plain = {"metadata": dict(self.metadata), "statistics": dict(self.statistics)}
+        return partial(AttentionRecord, **values | plain), ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether each weight is here, not the means of rectangles."""
+        return self.pooled == (1, 1)
 
     @property
     def alignment(self) -> np.ndarray:
-        """(Q, K) weights between output and input words: the mean over all other axes (layers, heads)."""
+        """(Q, K) weights between output and input words: the mean over all other axes (layers, heads).
+
+        Of a pooled record, (⌈Q / rows⌉, ⌈K / columns⌉).
+        """
         if self.weights.ndim == 2:
             return self.weights
         leading = self.weights.reshape(-1, *self.weights.shape[-2:])
@@ -125,7 +160,15 @@ class AttentionRecord:
         """The input word that each output word looks at most, as ``(query index, key index)``.
 
         A row that looks nowhere (no weight above zero) has no link; of equal weights the first counts.
+
+        Raises:
+            InputError: the record is pooled, and no longer knows.
         """
+        if not self.whole:
+            raise InputError(
+                f"links(): the record holds means of {self.pooled[0]} x {self.pooled[1]} weights, not the "
+                "weights. Capture a shorter text, or a part of this one."
+            )
         weights = self.alignment
         if not weights.size:
             return frozenset()
@@ -160,9 +203,13 @@ def save_records(records: Iterable[AttentionRecord], path: str | os.PathLike[str
         The path written.
     """
     records = list(records)
-    tensors = {
-        f"weights.{index}": np.ascontiguousarray(record.weights) for index, record in enumerate(records)
-    }
+    tensors: dict[str, np.ndarray] = {}
+    for index, record in enumerate(records):
+        tensors[f"weights.{index}"] = record.weights
+        if record.largest is not None:
+            tensors[f"largest.{index}"] = record.largest
+        for name, numbers in record.statistics.items():
+            tensors[f"statistics.{index}.{name}"] = numbers
     described = json.dumps([_describe(record) for record in records])
     metadata = {"format": FORMAT, "version": str(VERSION), "records": described}
     return write_atomically(path, to_safetensors(tensors, metadata=metadata))
@@ -182,7 +229,7 @@ def load_records(path: str | os.PathLike[str]) -> list[AttentionRecord]:
             metadata = file.metadata() or {}
             _check_version(path, metadata)
             described = json.loads(metadata["records"])
-            return [_restore(entry, file.get_tensor(f"weights.{n}")) for n, entry in enumerate(described)]
+            return [_restore(entry, n, file.get_tensor) for n, entry in enumerate(described)]
     except RunError:
         raise
     except SafetensorError as error:
@@ -246,12 +293,15 @@ def _describe(record: AttentionRecord) -> dict[str, Any]:
         "possible": sorted(record.possible),
         "copied": sorted(record.copied),
         "metadata": dict(record.metadata),
+        "pooled": record.pooled,
+        "largest": record.largest is not None,
+        "statistics": list(record.statistics),
     }
 
 
-def _restore(entry: Mapping[str, Any], weights: np.ndarray) -> AttentionRecord:
+def _restore(entry: Mapping[str, Any], index: int, tensor: Callable[[str], np.ndarray]) -> AttentionRecord:
     return AttentionRecord(
-        weights=weights,
+        weights=tensor(f"weights.{index}"),
         query_tokens=entry["query_tokens"],
         key_tokens=entry["key_tokens"],
         axes=entry["axes"],
@@ -260,13 +310,31 @@ def _restore(entry: Mapping[str, Any], weights: np.ndarray) -> AttentionRecord:
         possible=entry["possible"],
         copied=entry["copied"],
         metadata=entry["metadata"],
+        pooled=entry.get("pooled", (1, 1)),  # version 1 has neither these
+        largest=tensor(f"largest.{index}") if entry.get("largest") else None,
+        statistics={name: tensor(f"statistics.{index}.{name}") for name in entry.get("statistics", ())},
     )
 
 
-def _read_only_float32(weights: Any) -> np.ndarray:
-    array = np.asarray(weights)
+def _pooled(sizes: Sequence[int]) -> tuple[int, int]:
+    rows, columns = (int(size) for size in sizes)
+    if rows < 1 or columns < 1:
+        raise ShapeError(f"AttentionRecord: pooled is {rows} x {columns}; each has to be at least 1.")
+    return rows, columns
+
+
+def _check_finite(name: str, numbers: np.ndarray) -> None:
+    if not np.isfinite(numbers).all():
+        count = int((~np.isfinite(numbers)).sum())
+        raise InputError(
+            f"AttentionRecord: {count} of the {name} are not finite; a row that looks nowhere is zeros."
+        )
+
+
+def _read_only_float32(name: str, numbers: Any) -> np.ndarray:
+    array = np.asarray(numbers)
     if array.dtype.kind not in "biuf":
-        raise DtypeError(f"AttentionRecord: weights are {array.dtype}; real numbers are needed.")
+        raise DtypeError(f"AttentionRecord: {name} are {array.dtype}; real numbers are needed.")
     with np.errstate(over="ignore"):
         array = np.array(array, dtype=np.float32, order="C")
     array.flags.writeable = False
