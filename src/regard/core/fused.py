@@ -170,6 +170,16 @@ def look(
     return None if logs is None else FusedLook(found, values, logs)
 
 
+def surprise(weights: Array) -> Array | None:
+    """−w ln w of each weight (…, Q, K) of a tensor without gradients, in one step; None for other arrays."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(weights, torch.Tensor) or _transformed(torch):
+        return None
+    if not weights.is_floating_point() or (torch.is_grad_enabled() and weights.requires_grad):
+        return None
+    return torch.special.entr(weights)
+
+
 def _normalized(torch: Any, found: Array) -> Array | None:
     """Turn scores into weights where they are; their log Σ exp, or None where that is not to be seen."""
     first = found[..., 0].clone()

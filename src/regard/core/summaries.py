@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from array_api_compat import device
 
+from regard.core import fused
 from regard.core.arrays import Array, Namespace, namespace
 from regard.core.constraints import Constraints, key_set
 from regard.core.shapes import Inputs
@@ -167,6 +168,8 @@ def entropy(weights: Array) -> Array:
     Source:
         Shannon 1948, section 6.
     """
+    if (surprise := fused.surprise(weights)) is not None:
+        return surprise.sum(-1)
     xp = namespace(weights)
     # 0 − Σ, because −Σ of nothing would be shown as −0.
     return 0.0 - dotted(xp, weights, xp.log(xp.where(weights == 0, 1.0, weights)))
@@ -209,7 +212,22 @@ def argmax_of(rows: Rows) -> Array:
 
 def mean_distance(rows: Rows) -> Array:
     """How far each query looks: Σ_k w_k |p − k|, where p is the query's own position."""
+    if rows.limits.causal and isinstance(rows.start, int):
+        return _distance_back(rows)
     return dotted(rows.xp, rows.weights, rows.distances(0, rows.weights.shape[-1]))
+
+
+def _distance_back(rows: Rows) -> Array:
+    """The same where no key lies behind the query: Σ_k w_k (p − k), as one product with two columns."""
+    queries, keys = rows.weights.shape[-2:]
+    place, dtype = device(rows.weights), rows.weights.dtype
+    # Counted back from the last query, so that near keys have small numbers.
+    last = rows.limits.offset + rows.start - rows.first + queries - 1
+    back = last - rows.xp.arange(keys, dtype=dtype, device=place)
+    told = rows.weights @ rows.xp.stack([back, rows.xp.ones_like(back)], axis=-1)
+    behind = rows.xp.arange(queries - 1, -1, -1, dtype=dtype, device=place)
+    # What is nearer than the last place can tell is no distance below 0.
+    return rows.xp.maximum(told[..., 0] - behind * told[..., 1], rows.xp.zeros_like(told[..., 0]))
 
 
 def window_mass_of(size: int) -> Callable[[Rows], Array]:

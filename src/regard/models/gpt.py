@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from regard.errors import InputError, RunError
 from regard.models.foreign import read_json, read_tensors
+from regard.models.gguf import GgufFile
 from regard.nn.blocks import FeedForward, Residual, Seen, attend
 from regard.nn.cache import Cache
 from regard.nn.dropout import dropout
@@ -265,6 +266,27 @@ class Gpt(nn.Module):
             raise RunError(
                 f"{folder}: its weights are not those that config.json describes: {error}"
             ) from None
+        return made.eval()
+
+    @classmethod
+    def from_gguf(cls, path: str | Path) -> Gpt:
+        """Open a Llama in a GGUF file, quantised or not, with weights in float32.
+
+        Its vocabulary is ``regard.models.gguf.GgufFile(path).tokenizer``.
+
+        Raises:
+            InputError: the package gguf is not installed.
+            RunError: not such a file, damaged, or a model of another kind.
+        """
+        file = GgufFile(path)
+        config, weights = _llama(file.path, file.settings, file.weights)
+        made = cls(config)
+        try:
+            made.load_state_dict(dict(weights))
+        except KeyError as error:
+            raise RunError(f"{path}: {error} is missing; not a whole Llama.") from None
+        except RuntimeError as error:
+            raise RunError(f"{path}: its weights are not those that it describes: {error}") from None
         return made.eval()
 
     def _embedded(self, tokens: Tensor, offset: int) -> Tensor:

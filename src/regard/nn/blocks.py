@@ -27,7 +27,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 Seen = dict[str, Any]
-"""Names of the attentions that somebody asked about, and what each has seen: weights (B, H, Q, K)."""
+"""Names of the attentions that somebody asked about, and what each has seen: weights (B, H, Q, K).
+
+Where a function stands there, it is told instead, see `MultiheadAttention.told`, and no weights are made."""
 
 
 class FeedForward(nn.Module):
@@ -112,12 +114,14 @@ def attend(
         query: (B, Q, E).
         keys: (B, K, E), or what `MultiheadAttention.project` made of them; None for the query itself.
         key_mask, causal, window: as for `MultiheadAttention`.
-        seen, name: where `seen` has this name, the weights are put there.
+        seen, name: where `seen` has this name, the weights are put there, or the function there is told.
 
     Returns:
         (B, Q, E).
     """
     if seen is not None and name in seen:
+        if callable(seen[name]):
+            return attention.told(seen[name], query, keys, key_mask=key_mask, causal=causal, window=window)
         found = attention.look(query, keys, key_mask=key_mask, causal=causal, window=window)
         seen[name] = found.weights
         return found.context

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -164,6 +164,36 @@ class MultiheadAttention(nn.Module):
         looks = self._prepared(query, keys, values, mask, key_mask, bias, causal, window, query_offset)
         found = self._look(looks, statistics)
         return replace(found, context=self.out(merge(found.context)))
+
+    def told(
+        self,
+        hear: Callable[[tuple[Tensor, Tensor, Tensor], Mapping[str, Any], Tensor], None],
+        query: Tensor,
+        keys: Tensor | Cache | None = None,
+        *,
+        key_mask: Any = None,
+        causal: bool = False,
+        window: int | None = None,
+    ) -> Tensor:
+        """Do what `forward` does, and tell of it.
+
+        Args:
+            hear: is handed query, keys and values in heads, the options that `regard.attend` took with them,
+                and the context (…, H, Q, V) that it gave.
+            query, keys, and all others: as for `forward`.
+
+        Raises:
+            ShapeError, DtypeError, InputError: as `forward`; positions that are more than scores.
+        """
+        if self.positions.needs_weights:
+            raise InputError(
+                "MultiheadAttention.told(): relative positions that add to the context follow from no query, "
+                "keys and values. Use look()."
+            )
+        looks = self._prepared(query, keys, None, None, key_mask, None, causal, window, None)
+        context = core.attend(*looks.inputs, **looks.options)
+        hear(looks.inputs, looks.options, context)
+        return self.out(merge(context))
 
     def project(
         self, keys: Tensor, values: Tensor | None = None, *, key_mask: Any = None, offset: int = 0

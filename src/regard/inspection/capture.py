@@ -1,0 +1,490 @@
+"""What any model looks at: records of its attention, while its own kernel computes.
+
+    captured = capture(model, "the law will be obeyed", tokenizer=tokenizer)
+    captured.record("decoder").weights        (layer, head, query, key)
+
+What is kept is bounded: the weights of a short text, and of a long one their means in rectangles with numbers
+about each head, from which any part is worked out again by `Captured.part`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from regard.errors import InputError
+from regard.inspection import huggingface, modules
+from regard.inspection.calls import Call
+from regard.inspection.kept import Kept, KeptCall, Whole, kept
+from regard.inspection.spelling import encoded, separators_of, spelt
+from regard.record import AttentionRecord
+
+Kind = Literal["encoder", "decoder", "cross"]
+KINDS: tuple[Kind, ...] = ("encoder", "decoder", "cross")
+MEMORY = 256
+SIDE = 256
+CROSS = ("cross", "encoder_attn", "encdec", "encoder_decoder", "multihead_attn")
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """What a model looked at.
+
+    Attributes:
+        records: one for each kind of attention and text, its axes layer, head, query and key.
+        outputs: what the model returned.
+    """
+
+    records: tuple[AttentionRecord, ...]
+    outputs: Any
+    _kept: Mapping[tuple[str, int], Sequence[Kept]] = field(repr=False)
+
+    def record(self, kind: str | None = None, text: int = 0) -> AttentionRecord:
+        """The record of one kind, "encoder", "decoder" or "cross", and one text.
+
+        Args:
+            kind: None where there is one only.
+            text: which, from 0.
+
+        Raises:
+            InputError: no such kind or text, and which there are.
+        """
+        kinds = list(dict.fromkeys(record.metadata["kind"] for record in self.records))
+        if kind is None and len(kinds) == 1:
+            kind = kinds[0]
+        for record in self.records:
+            if record.metadata["kind"] == kind and record.metadata["text"] == str(text):
+                return record
+        texts = 1 + max(int(record.metadata["text"]) for record in self.records)
+        raise InputError(
+            f"record(): kind is one of {', '.join(kinds)}, text from 0 to {texts - 1}; got {kind!r}, {text}."
+        )
+
+    def part(
+        self, layer: int, head: int, queries: slice, keys: slice, *, kind: str | None = None, text: int = 0
+    ) -> np.ndarray:
+        """The weights of a part of one map, whole or pooled.
+
+        Args:
+            layer, head: from 0.
+            queries, keys: which rows and columns, with step 1.
+            kind, text: as for `record`.
+
+        Returns:
+            (Q, K) weights.
+
+        Raises:
+            InputError: a layer, a head, a kind or a text that there is not.
+        """
+        record = self.record(kind, text)
+        layers = self._kept[record.metadata["kind"], text]
+        heads = record.weights.shape[1]
+        if not (0 <= layer < len(layers) and 0 <= head < heads):
+            raise InputError(
+                f"part(): layer is from 0 to {len(layers) - 1} and head from 0 to {heads - 1}; got layer "
+                f"{layer}, head {head}."
+            )
+        if record.whole:
+            return record.weights[layer, head, queries, keys]
+        return layers[layer].part(head, queries, keys)
+
+
+def capture(
+    model: nn.Module,
+    text: str | Sequence[str] | Mapping[str, Any],
+    *,
+    tokenizer: Any = None,
+    target: str | Sequence[str] | None = None,
+    generate: int = 0,
+    kinds: Sequence[str] | None = None,
+    memory: float = MEMORY,
+    side: int = SIDE,
+    name: str | None = None,
+) -> Captured:
+    """Run a model, and keep what it looks at.
+
+    Args:
+        model: of `transformers`, whatever attention it was loaded with but flex attention; of regard; or any
+            module with `torch.nn.MultiheadAttention` in it. It is left as it was found.
+        text: one text or several; or what the model's forward pass takes by name, such as what a tokenizer or
+            an image processor returns.
+        tokenizer: the model's own, of `transformers` or `tokenizers`; texts need it.
+        target: of an encoder–decoder, what it is made to say of each text.
+        generate: how many tokens it says by itself after that, the likeliest each; 0 for none. A model of
+            `transformers` alone can.
+        kinds: those to keep of "encoder", "decoder" and "cross"; None for all there are.
+        memory: MiB that the weights of a kind may take. Of larger ones their means and largest in at most
+            `side` × `side` rectangles are kept.
+        side: see above.
+        name: of the model, for titles; None for its class.
+
+    Returns:
+        `Captured`: the records, and what the model returned. Positions that only fill up are left out of the
+        records. In training weights are those before dropout.
+
+    Raises:
+        InputError: no text, more than the model has positions for, a model without attention, or with one
+            that is not understood and would be shown wrong.
+    """
+    wanted = KINDS if kinds is None else tuple(kinds)
+    if unknown := [kind for kind in wanted if kind not in KINDS]:
+        raise InputError(f"capture(): kinds are of {', '.join(KINDS)}; got {unknown[0]!r}.")
+    prepared = prepare(model, text, tokenizer, target)
+    heard = _Heard(model, wanted, memory * 2**20, side, prepared)
+    with heard.listening(), torch.no_grad():
+        outputs = _run(model, prepared, generate)
+        if not heard.any and not generate:
+            heard.told(_run_telling(model, prepared))
+    return heard.captured(outputs, name or type(model).__name__)
+
+
+@dataclass
+class Prepared:
+    """What the model is handed, and which tokens that is.
+
+    Attributes:
+        inputs: arguments of its forward pass.
+        tokens: numbers (B, L) of each side, "source" and "target"; a model with one side has "source" alone.
+        there: (B, L) booleans of each side, False where a position only fills up.
+        tokenizer: which knows the tokens; None where nobody does.
+    """
+
+    inputs: dict[str, Any]
+    tokens: dict[str, Tensor] = field(default_factory=dict)
+    there: dict[str, Tensor] = field(default_factory=dict)
+    tokenizer: Any = None
+
+
+def prepare(
+    model: nn.Module,
+    text: str | Sequence[str] | Mapping[str, Any],
+    tokenizer: Any,
+    target: str | Sequence[str] | None = None,
+) -> Prepared:
+    """The arguments of the model's forward pass for these texts; see `capture`.
+
+    Raises:
+        InputError: no text, no tokenizer, or more tokens than the model has positions for.
+    """
+    if isinstance(text, Mapping):
+        if target is not None:
+            raise InputError("capture(): target goes with texts; put decoder_input_ids among the inputs.")
+        return _given(dict(text), tokenizer)
+    texts, targets = _texts("text", text), None if target is None else _texts("target", target)
+    if targets is not None and len(targets) != len(texts):
+        raise InputError(f"capture(): {len(texts)} texts but {len(targets)} targets; one is needed for each.")
+    place = next(iter(model.parameters()), torch.zeros(())).device
+    tokens, there = _padded(*encoded(tokenizer, texts), place)
+    _require_room(model, tokens.shape[1])
+    if modules.is_ours(model):
+        return Prepared({"tokens": tokens, "mask": there}, {"source": tokens}, {"source": there}, tokenizer)
+    found = Prepared(
+        {"input_ids": tokens, "attention_mask": there.long()},
+        {"source": tokens},
+        {"source": there},
+        tokenizer,
+    )
+    if targets is not None:
+        rows, fill = encoded(tokenizer, targets)
+        start = getattr(getattr(model, "config", None), "decoder_start_token_id", None)
+        if start is None:
+            raise InputError(
+                f"capture(): target is what an encoder–decoder says, but {type(model).__name__} has no "
+                f"decoder_start_token_id. Leave target out, or add it to the text."
+            )
+        said, said_there = _padded([[start, *row[:-1]] for row in rows], fill, place)
+        found.inputs |= {"decoder_input_ids": said, "decoder_attention_mask": said_there.long()}
+        found.tokens["target"], found.there["target"] = said, said_there
+    elif getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        start = getattr(model.config, "decoder_start_token_id", None)
+        found.inputs["decoder_input_ids"] = torch.full((len(texts), 1), start or 0, device=place)
+        found.tokens["target"] = found.inputs["decoder_input_ids"]
+    return found
+
+
+def _texts(name: str, given: str | Sequence[str]) -> list[str]:
+    texts = [given] if isinstance(given, str) else list(given)
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise InputError(f"capture(): {name} is empty. Give some words to look at.")
+    return texts
+
+
+def _padded(rows: Sequence[Sequence[int]], fill: int, place: torch.device) -> tuple[Tensor, Tensor]:
+    longest = max(map(len, rows))
+    tokens = torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows], device=place)
+    there = torch.tensor([[n < len(row) for n in range(longest)] for row in rows], device=place)
+    return tokens, there
+
+
+def _given(inputs: dict[str, Any], tokenizer: Any) -> Prepared:
+    found = Prepared(inputs, tokenizer=tokenizer)
+    for side, tokens, mask in (
+        ("source", "input_ids", "attention_mask"),
+        ("target", "decoder_input_ids", "decoder_attention_mask"),
+    ):
+        if isinstance(inputs.get(tokens), Tensor):
+            found.tokens[side] = inputs[tokens]
+        if isinstance(inputs.get(mask), Tensor) and inputs[mask].ndim == 2:
+            found.there[side] = inputs[mask].bool()
+    if isinstance(inputs.get("tokens"), Tensor):
+        found.tokens["source"] = inputs["tokens"]
+        if inputs.get("mask") is not None:
+            found.there["source"] = inputs["mask"].bool()
+    return found
+
+
+def _require_room(model: nn.Module, length: int) -> None:
+    config: Any = getattr(model, "config", None)
+    if callable(getattr(config, "get_text_config", None)):
+        config = config.get_text_config()
+    for known in ("max_position_embeddings", "n_positions", "longest"):
+        most = getattr(config, known, None)
+        if isinstance(most, int) and 0 < most < length:
+            raise InputError(
+                f"capture(): a text of {length:,} tokens, but the model knows {most:,} positions. Cut it "
+                f"into parts."
+            )
+
+
+def _run(model: Any, prepared: Prepared, generate: int) -> Any:
+    if not generate:
+        return model(**prepared.inputs)
+    if not callable(getattr(model, "generate", None)) or modules.is_ours(model):
+        raise InputError(f"capture(): {type(model).__name__} generates nothing; leave generate out.")
+    config = getattr(model, "generation_config", None)
+    said = model.generate(
+        **prepared.inputs,
+        max_new_tokens=generate,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=getattr(config, "pad_token_id", None) or 0,
+    )
+    side = "target" if getattr(model.config, "is_encoder_decoder", False) else "source"
+    prepared.tokens[side] = said
+    if side in prepared.there:
+        new = said.shape[1] - prepared.there[side].shape[1]
+        prepared.there[side] = torch.nn.functional.pad(prepared.there[side], (0, new), value=True)
+    return said
+
+
+def _run_telling(model: Any, prepared: Prepared) -> Mapping[str, Sequence[Any]]:
+    """The weights (B, H, Q, K) of each layer by kind, of a model that can be asked for them by name."""
+    if "output_attentions" not in inspect.signature(model.forward).parameters:
+        return {}
+    outputs = model(**prepared.inputs, output_attentions=True)
+    names = {"encoder": "encoder_attentions", "decoder": "decoder_attentions", "cross": "cross_attentions"}
+    found = {kind: getattr(outputs, name, None) for kind, name in names.items()}
+    if (own := getattr(outputs, "attentions", None)) and own[0] is not None:
+        there = prepared.there.get("source", torch.ones(own[0].shape[0], own[0].shape[-1], dtype=torch.bool))
+        seen = torch.stack([layer[0] > 0 for layer in own])[..., there[0], :][..., there[0]]
+        found["decoder" if _looks_back(seen) else "encoder"] = own
+    return {
+        kind: layers
+        for kind, layers in found.items()
+        if layers and all(layer is not None for layer in layers)
+    }
+
+
+class _Heard:
+    """All calls of a run, by layer."""
+
+    def __init__(
+        self, model: nn.Module, kinds: Sequence[str], most: float, side: int, prepared: Prepared
+    ) -> None:
+        self.model, self.kinds, self.most, self.side, self.prepared = model, kinds, most, side, prepared
+        self.names = {module: name for name, module in model.named_modules()}
+        self.layers: dict[str, dict[tuple[nn.Module, int], list[KeptCall]]] = {kind: {} for kind in KINDS}
+        self.step = 0
+        self.calls: dict[nn.Module, int] = {}
+        self.any = False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear whatever the model is made of."""
+        with contextlib.ExitStack() as stack:
+            hook = self.model.register_forward_pre_hook(self._next, with_kwargs=True)
+            stack.callback(hook.remove)
+            transformers = sys.modules.get("transformers")
+            if transformers is not None and any(
+                isinstance(module, transformers.PreTrainedModel) for module in self.model.modules()
+            ):
+                stack.enter_context(huggingface.listening(self.model, self.hear))
+            stack.enter_context(modules.listening(self.model, self.hear))
+            if modules.is_ours(self.model):
+                self.prepared.inputs["seen"] = modules.asked(self.model, self.hear)
+            yield
+
+    def _next(self, *_: Any) -> None:
+        self.step, self.calls = self.step + 1, {}
+
+    def hear(self, module: nn.Module, call: Call, context: Tensor | None) -> None:
+        """Keep what is to be kept of a call."""
+        self.any = True
+        name = self.names.get(module, "")
+        kind = kind_of(module, name, call)
+        nth = self.calls.get(module, 0)
+        self.calls[module] = nth + 1
+        if kind not in self.kinds:
+            return
+        who = f"{name or 'the model'} ({type(module).__name__})"
+        found = kept(call, context, who, self._rectangle(call), kind != "cross")
+        self.layers[kind].setdefault((module, nth), []).append(KeptCall(self.step, found))
+
+    def told(self, weights: Mapping[str, Sequence[Tensor]]) -> None:
+        """Keep weights that the model itself gives, where no attention was heard."""
+        for kind, layers in weights.items():
+            self.any = True
+            for number, layer in enumerate(layers):
+                if kind in self.kinds:
+                    found = KeptCall(self.step, Whole(layer.float().cpu().numpy()))
+                    self.layers[kind][self.model, number] = [found]
+
+    def _rectangle(self, call: Call) -> tuple[int, int] | None:
+        """How large the rectangles are of which means are kept; None where the weights are."""
+        batch, heads, queries, keys = call.shape
+        of_a_kind = max(sum(1 for module in self.names if is_attention(module)), 1)
+        if 4 * batch * heads * queries * keys * of_a_kind <= self.most:
+            return None
+        return max(-(-queries // self.side), 1), max(-(-keys // self.side), 1)
+
+    def captured(self, outputs: Any, name: str) -> Captured:
+        """The records of all kinds and texts."""
+        if not self.any:
+            raise InputError(
+                f"capture(): no attention of {type(self.model).__name__} was heard: it has none, or computes "
+                f"it in a way of its own that neither transformers' AttentionInterface nor "
+                f"torch.nn.MultiheadAttention is. Hand its weights to AttentionRecord."
+            )
+        records, whose = [], {}
+        for kind, layers in self.layers.items():
+            if not layers:
+                continue
+            stacked = [Kept.joined(calls, kind != "cross") for calls in layers.values()]
+            _require_alike(kind, stacked)
+            for text in range(stacked[0].batch):
+                own = [layer.text(text) for layer in stacked]
+                record, own = self._record(kind, text, own, name)
+                records.append(record)
+                whose[kind, text] = own
+        return Captured(tuple(records), outputs, whose)
+
+    def _record(
+        self, kind: str, text: int, layers: list[Kept], name: str
+    ) -> tuple[AttentionRecord, list[Kept]]:
+        rows, columns = layers[0].sizes
+        sides = {"encoder": ("source", "source"), "cross": ("target", "source")}
+        query_side, key_side = sides.get(kind, ("target", "target"))
+        if "target" not in self.prepared.tokens and kind == "decoder":
+            query_side = key_side = "source"
+        at = self._tokens(query_side, text, rows if kind == "cross" else columns)
+        keys = self._tokens(key_side, text, columns)
+        queries = at if kind == "cross" else at[columns - rows :]
+        where_keys = self._there(key_side, text, columns)
+        at_there = self._there(query_side, text, rows if kind == "cross" else columns)
+        where_queries = at_there if kind == "cross" else at_there[columns - rows :]
+        layers = [layer.only(where_queries, where_keys) for layer in layers]
+        numbers = self._numbers(key_side, text, columns)
+        if numbers is not None:
+            numbers = [number for number, there in zip(numbers, where_keys, strict=True) if there]
+        itself = kind != "cross"
+        found = [
+            layer.described(
+                None if not itself else int(where_keys.sum()) - int(where_queries.sum()),
+                numbers,
+                separators_of(self.prepared.tokenizer, numbers or ()),
+            )
+            for layer in layers
+        ]
+        weights, largest, pooled = layers[0].stacked(layers)
+        shown = [name for name in found[0] if all(name in one for one in found)]
+        return (
+            AttentionRecord(
+                weights,
+                tuple(token for token, there in zip(queries, where_queries, strict=True) if there),
+                tuple(token for token, there in zip(keys, where_keys, strict=True) if there),
+                ("layer", "head", "query", "key"),
+                title=f"{name} {kind}",
+                metadata={"kind": kind, "text": str(text)},
+                pooled=pooled,
+                largest=largest,
+                statistics={key: np.stack([one[key] for one in found]) for key in shown},
+            ),
+            layers,
+        )
+
+    def _numbers(self, side: str, text: int, size: int) -> list[int] | None:
+        tokens = self.prepared.tokens.get(side)
+        if tokens is None or tokens.ndim != 2 or tokens.shape[1] < size:
+            return None
+        return tokens[text % len(tokens), :size].tolist()
+
+    def _tokens(self, side: str, text: int, size: int) -> tuple[str, ...]:
+        numbers = self._numbers(side, text, size)
+        if numbers is not None:
+            return spelt(self.prepared.tokenizer, numbers)
+        pixels = self.prepared.inputs.get("pixel_values")
+        if isinstance(pixels, Tensor) and (names := _patches(self.model, pixels, size)):
+            return names
+        return tuple(map(str, range(size)))
+
+    def _there(self, side: str, text: int, size: int) -> np.ndarray:
+        mask = self.prepared.there.get(side)
+        if mask is None or mask.shape[1] < size:
+            return np.ones(size, bool)
+        return mask[text % len(mask), :size].cpu().numpy()
+
+
+def is_attention(module: nn.Module) -> bool:
+    """Whether a module is one that is heard, as far as its name tells."""
+    name = type(module).__name__.lower()
+    return name.endswith(("attention", "attn")) and not any(
+        is_attention(child) for child in module.children()
+    )
+
+
+def kind_of(module: nn.Module, name: str, call: Call) -> Kind:
+    """Whether a text looks at itself, only back, or at another."""
+    if call.itself is not None:
+        back = call.offset is not None or _looks_back(call.mask)
+        return "cross" if not call.itself else "decoder" if back else "encoder"
+    if getattr(module, "is_cross_attention", False) or any(mark in name.lower() for mark in CROSS):
+        return "cross"
+    if getattr(module, "is_causal", False) or getattr(module, "is_decoder", False):
+        return "decoder"
+    return "decoder" if name.split(".")[0] == "decoder" else "encoder"
+
+
+def _looks_back(mask: Tensor | None) -> bool:
+    """Whether the first position sees none of those after it."""
+    return mask is not None and mask.shape[-2] > 1 and not bool(mask[..., 0, 1:].any())
+
+
+def _patches(model: nn.Module, pixels: Tensor, size: int) -> tuple[str, ...]:
+    """The names of the positions of an image: row and column of each patch, and what stands before them."""
+    patch = getattr(getattr(model, "config", None), "patch_size", None)
+    if not isinstance(patch, int) or pixels.ndim != 4:
+        return ()
+    rows, columns = pixels.shape[-2] // patch, pixels.shape[-1] // patch
+    before = size - rows * columns
+    if before < 0:
+        return ()
+    names = [f"{row + 1},{column + 1}" for row in range(rows) for column in range(columns)]
+    return (*(("[CLS]",) if before == 1 else tuple(f"[{n + 1}]" for n in range(before))), *names)
+
+
+def _require_alike(kind: str, layers: Sequence[Kept]) -> None:
+    shapes = {layer.shape for layer in layers}
+    if len(shapes) > 1:
+        listed = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
+        raise InputError(
+            f"capture(): the layers of the {kind} have maps of different sizes ({listed}), which one record "
+            f"cannot hold. Capture one kind at a time, or a part of the model."
+        )

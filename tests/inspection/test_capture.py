@@ -1,0 +1,365 @@
+"""What is captured is what the model used, by its own plain attention, and the model computes as before."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from regard.errors import InputError
+from regard.inspection.capture import capture
+from regard.models.bert import Bert, BertConfig
+from regard.models.gpt import Gpt, GptConfig
+
+transformers = pytest.importorskip("transformers")
+
+SMALL = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+GROUPED = {"num_key_value_heads": 2}
+PAIR = {"vocab_size": 97, "d_model": 32, "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 2}
+SIZES = {"vocabulary": 97, "width": 32, "heads": 4, "feed_forward": 48, "layers": 3, "longest": 64}
+MODELS = {
+    "bert": lambda t: (t.BertModel, t.BertConfig(**SMALL)),
+    "albert": lambda t: (t.AlbertModel, t.AlbertConfig(**SMALL, embedding_size=16)),
+    "gpt2": lambda t: (
+        t.GPT2LMHeadModel,
+        t.GPT2Config(
+            vocab_size=97, n_embd=32, n_head=4, n_layer=3, n_positions=64, bos_token_id=1, eos_token_id=2
+        ),
+    ),
+    "llama": lambda t: (t.LlamaForCausalLM, t.LlamaConfig(**SMALL, **GROUPED)),
+    "mistral": lambda t: (t.MistralForCausalLM, t.MistralConfig(**SMALL, **GROUPED, sliding_window=4)),
+    "t5": lambda t: (
+        t.T5ForConditionalGeneration,
+        t.T5Config(**PAIR, d_kv=8, d_ff=48, num_layers=3, num_heads=4),
+    ),
+    "bart": lambda t: (
+        t.BartForConditionalGeneration,
+        t.BartConfig(
+            **PAIR,
+            encoder_layers=3,
+            decoder_layers=3,
+            encoder_attention_heads=4,
+            decoder_attention_heads=4,
+            encoder_ffn_dim=48,
+            decoder_ffn_dim=48,
+            max_position_embeddings=64,
+            bos_token_id=1,
+            forced_eos_token_id=2,
+        ),
+    ),
+    # with a limit to scores, sinks, and an attention of their own: eager alone
+    "gemma2": lambda t: (
+        t.Gemma2ForCausalLM,
+        t.Gemma2Config(
+            **SMALL,
+            **GROUPED,
+            head_dim=8,
+            sliding_window=4,
+            attn_logit_softcapping=1.0,
+            query_pre_attn_scalar=4,
+        ),
+    ),
+    "gpt-oss": lambda t: (
+        t.GptOssForCausalLM,
+        t.GptOssConfig(
+            **SMALL, **GROUPED, head_dim=8, num_local_experts=2, num_experts_per_tok=1, sliding_window=4
+        ),
+    ),
+    "bloom": lambda t: (
+        t.BloomForCausalLM,
+        t.BloomConfig(
+            vocab_size=97, hidden_size=32, n_head=4, n_layer=3, bos_token_id=1, eos_token_id=2, pad_token_id=0
+        ),
+    ),
+}
+PLAIN_ONLY = ("gemma2", "gpt-oss", "bloom")
+
+
+def made(name, attention):
+    """A model with random weights, large enough for heads to differ."""
+    torch.manual_seed(0)
+    kind, config = MODELS[name](transformers)
+    model = kind._from_config(config, attn_implementation=attention).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn_like(weight) * 0.3)
+    return model
+
+
+def inputs_for(model, side="right"):
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(5, 97, (2, 9), generator=generator)
+    mask = torch.ones(2, 9, dtype=torch.long)
+    mask[1, 6:] = 0
+    mask = mask.flip(1) if side == "left" else mask
+    given = {"input_ids": tokens * mask, "attention_mask": mask}
+    if model.config.is_encoder_decoder:
+        given["decoder_input_ids"] = torch.randint(5, 97, (2, 5), generator=generator)
+    return given
+
+
+def plain_weights(name, given):
+    """All weights by kind, (L, B, H, Q, K), as the model's plain attention returns them."""
+    model = made(name, "eager")
+    with torch.no_grad():
+        outputs = model(**given, output_attentions=True)
+    own = "encoder" if name in ("bert", "albert") else "decoder"
+    found = {own: getattr(outputs, "attentions", None)}
+    for kind in ("encoder", "decoder", "cross"):
+        found[kind] = getattr(outputs, f"{kind}_attentions", None) or found.get(kind)
+    return {kind: torch.stack(layers).numpy() for kind, layers in found.items() if layers}
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize(
+    ("name", "attention"),
+    [(name, "eager") for name in MODELS] + [(name, "sdpa") for name in MODELS if name not in PLAIN_ONLY],
+)
+def test_weights_are_those_of_plain_attention_while_the_model_computes_as_before(name, attention, side):
+    model = made(name, attention)
+    given = inputs_for(model, side)
+    with torch.no_grad():
+        before = model(**given)
+    captured = capture(model, given)
+    assert torch.equal(captured.outputs[0], before[0])
+    assert model.config._attn_implementation == attention
+    expected, there = plain_weights(name, given), given["attention_mask"].bool().numpy()
+    assert {record.metadata["kind"] for record in captured.records} == set(expected)
+    for kind, weights in expected.items():
+        for text in range(2):
+            own = weights[:, text]
+            if kind == "cross":
+                own = own[..., there[text]]
+            elif own.shape[-1] == 9:
+                own = own[..., there[text]][..., there[text], :]
+            record = captured.record(kind, text)
+            assert record.axes == ("layer", "head", "query", "key")
+            np.testing.assert_allclose(record.weights, own, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "mistral", "t5"])
+def test_of_a_long_text_means_and_numbers_are_those_of_the_whole_map(name):
+    model = made(name, "sdpa")
+    tokens = torch.randint(5, 30, (1, 50), generator=torch.Generator().manual_seed(2))
+    given = {"input_ids": tokens} | ({"decoder_input_ids": tokens[:, :33]} if name == "t5" else {})
+    whole, pooled = capture(model, given), capture(model, given, memory=0, side=8)
+    for record in whole.records:
+        kind = record.metadata["kind"]
+        small = pooled.record(kind)
+        assert not small.whole and record.whole
+        rows, columns = small.pooled
+        for row in range(small.weights.shape[-2]):
+            for column in range(small.weights.shape[-1]):
+                block = record.weights[..., rows * row :, columns * column :][..., :rows, :columns]
+                np.testing.assert_allclose(small.weights[..., row, column], block.mean((-1, -2)), atol=1e-6)
+                np.testing.assert_allclose(small.largest[..., row, column], block.max((-1, -2)), atol=1e-6)
+        assert small.statistics.keys() == record.statistics.keys()
+        for number in record.statistics:
+            np.testing.assert_allclose(
+                small.statistics[number], record.statistics[number], atol=1e-4, err_msg=number
+            )
+        part = pooled.part(1, 3, slice(10, 20), slice(5, 30), kind=kind)
+        np.testing.assert_allclose(part, record.weights[1, 3, 10:20, 5:30], atol=1e-6)
+        same = whole.part(1, 3, slice(10, 20), slice(5, 30), kind=kind)
+        np.testing.assert_array_equal(same, record.weights[1, 3, 10:20, 5:30])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "t5"])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_what_a_model_says_by_itself_is_rows_below_those_of_what_it_was_given(name, side):
+    if side == "right" and name != "t5":
+        pytest.skip("decoders are padded on the left to go on")
+    model = made(name, "sdpa")
+    given = inputs_for(model, side)
+    given.pop("decoder_input_ids", None)
+    captured = capture(model, given, generate=4)
+    said = captured.outputs
+    if name == "t5":
+        again = {**given, "decoder_input_ids": said[:, :-1]}
+    else:
+        mask = nn.functional.pad(given["attention_mask"], (0, said.shape[1] - 10), value=1)
+        places = (mask.cumsum(1) - 1).clamp_min(0)
+        again = {"input_ids": said[:, :-1], "attention_mask": mask, "position_ids": places}
+    whole = capture(model, again)
+    for record in captured.records:
+        other = whole.record(record.metadata["kind"], int(record.metadata["text"]))
+        np.testing.assert_allclose(record.weights, other.weights, atol=1e-5)
+        assert record.query_tokens == other.query_tokens
+
+
+def test_a_cache_of_fixed_size_shows_no_room_that_is_empty():
+    model = made("llama", "sdpa")
+    model.generation_config.cache_implementation = "static"
+    model.generation_config.disable_compile = True
+    given = inputs_for(model, "left")
+    captured = capture(model, given, generate=4)
+    model.generation_config.cache_implementation = None
+    other = capture(model, given, generate=4)
+    for record, expected in zip(captured.records, other.records, strict=True):
+        np.testing.assert_allclose(record.weights, expected.weights, atol=1e-5)
+
+
+def test_in_training_weights_are_those_before_dropout():
+    model = made("llama", "sdpa")
+    given = inputs_for(model)
+    expected = capture(model, given).record(text=0).weights
+    model.config.attention_dropout = 0.5
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    model.train()
+    np.testing.assert_allclose(capture(model, given).record(text=0).weights[0], expected[0], atol=1e-5)
+
+
+def test_pytorchs_own_transformer_is_captured_and_left_as_it_was():
+    torch.manual_seed(0)
+    model = nn.Transformer(16, 2, 2, 2, 32, batch_first=True).eval()
+    source, target = torch.randn(2, 5, 16), torch.randn(2, 4, 16)
+    hidden = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    later = nn.Transformer.generate_square_subsequent_mask(4)
+    given = {
+        "src": source,
+        "tgt": target,
+        "tgt_mask": later,
+        "src_key_padding_mask": hidden,
+        "memory_key_padding_mask": hidden,
+    }
+    before = model(**given)
+    captured = capture(model, given)
+    torch.testing.assert_close(captured.outputs, before)
+    first = model.encoder.layers[0].self_attn
+    assert "forward" not in vars(first)
+    looks = {"average_attn_weights": False}
+    _, weights = first(source, source, source, key_padding_mask=hidden, **looks)
+    np.testing.assert_allclose(captured.record("encoder", 1).weights[0], weights[1].detach(), atol=1e-6)
+    own = model.decoder.layers[0].self_attn
+    _, weights = own(target, target, target, attn_mask=later, **looks)
+    np.testing.assert_allclose(captured.record("decoder", 1).weights[0], weights[1].detach(), atol=1e-6)
+    assert captured.record("cross", 1).weights[..., 3:].max() == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"add_zero_attn": True}])
+def test_multi_head_attention_is_captured_in_any_layout(options):
+    torch.manual_seed(0)
+
+    class Looking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, kdim=6, vdim=5, **options)
+
+        def forward(self, query, keys, values):
+            return self.attention(query, keys, values, need_weights=True, average_attn_weights=False)
+
+    model = Looking().eval()
+    given = {"query": torch.randn(4, 1, 8), "keys": torch.randn(7, 1, 6), "values": torch.randn(7, 1, 5)}
+    if options:
+        with pytest.raises(InputError, match="add_zero_attn"):
+            capture(model, given)
+        return
+    captured = capture(model, given)
+    np.testing.assert_allclose(
+        captured.record("cross").weights[0], captured.outputs[1][0].detach(), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_our_own_bert_and_gpt_are_captured(long):
+    torch.manual_seed(0)
+    tokens, mask = torch.randint(5, 97, (1, 40)), torch.ones(1, 40, dtype=torch.bool)
+    bert = Bert(BertConfig(**SIZES)).eval()
+    gpt = Gpt(GptConfig(**SIZES, key_heads=2, positions="rotary")).eval()
+    for model, kind in ((bert, "encoder"), (gpt, "decoder")):
+        given = {"tokens": tokens, "mask": mask}
+        captured = capture(model, given, **({"memory": 0, "side": 40} if long else {}))
+        own = model.look(tokens, mask=mask)
+        expected = torch.stack([own[name][0] for name in model.attentions]).detach()
+        np.testing.assert_allclose(captured.record(kind).weights, expected, atol=1e-6)
+        torch.testing.assert_close(captured.outputs, model(tokens, mask=mask))
+
+
+def test_an_image_has_patches_for_words():
+    config = transformers.ViTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        image_size=8,
+        patch_size=4,
+    )
+    model = transformers.ViTModel(config).eval()
+    record = capture(model, {"pixel_values": torch.randn(1, 3, 8, 8)}).record()
+    assert record.query_tokens == ("[CLS]", "1,1", "1,2", "2,1", "2,2")
+
+
+def test_speech_is_captured_too():
+    config = transformers.WhisperConfig(
+        vocab_size=97,
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        max_source_positions=10,
+        num_mel_bins=8,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+    )
+    model = transformers.WhisperForConditionalGeneration(config).eval()
+    given = {"input_features": torch.randn(1, 8, 20), "decoder_input_ids": torch.tensor([[1, 5, 6]])}
+    captured = capture(model, given)
+    assert captured.record("cross").weights.shape == (2, 4, 3, 10)
+    np.testing.assert_allclose(captured.record("cross").weights.sum(-1), 1, rtol=1e-5)
+
+
+def test_an_attention_that_is_something_else_is_refused_not_shown_wrong():
+    def other(module, query, key, value, attention_mask, **options):
+        weights = torch.sigmoid(query @ key.transpose(2, 3))
+        return (weights @ value).transpose(1, 2), None
+
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    model = made("bert", "sdpa")
+    given = inputs_for(model)
+    ALL_ATTENTION_FUNCTIONS.register("sigmoid", other)
+    try:
+        model.config._attn_implementation_internal = "sigmoid"
+        with pytest.raises(InputError, match="'sigmoid', which is not understood"):
+            capture(model, given)
+        own = ALL_ATTENTION_FUNCTIONS["sdpa"]
+        ALL_ATTENTION_FUNCTIONS.register("sdpa", other)
+        model.config._attn_implementation_internal = "sdpa"
+        with pytest.raises(InputError, match=r"encoder\.layer\.0\.attention\.self .* something else"):
+            capture(model, given)
+        assert model.config._attn_implementation == "sdpa"
+    finally:
+        del ALL_ATTENTION_FUNCTIONS._global_mapping["sigmoid"]
+        ALL_ATTENTION_FUNCTIONS.register("sdpa", own)
+
+
+def test_what_cannot_be_captured_says_why():
+    model = made("bert", "sdpa")
+    with pytest.raises(InputError, match="no attention of Linear was heard"):
+        capture(nn.Linear(2, 2), {"input": torch.ones(1, 2)})
+    with pytest.raises(InputError, match="needs tokenizer="):
+        capture(model, "a text")
+    with pytest.raises(InputError, match="text is empty"):
+        capture(model, "  ")
+    with pytest.raises(InputError, match="kinds are of encoder, decoder, cross; got 'all'"):
+        capture(model, inputs_for(model), kinds=["all"])
+    with pytest.raises(InputError, match="kind is one of encoder, text from 0 to 1; got 'cross', 0"):
+        capture(model, inputs_for(model)).record("cross")
+    with pytest.raises(InputError, match="captured one by one"):
+        capture(model, inputs_for(model), memory=0, side=4)
