@@ -110,7 +110,7 @@ class Call:
         if self.sinks is not None:
             # A last key of zeros has the score 0 with every query; its bias is the sink's score.
             keys, values = F.pad(keys, (0, 0, 0, 1)), F.pad(values, (0, 0, 0, 1))
-            mask, bias = self._with_sinks(mask, bias)
+            mask, bias = self._with_sinks(bias)
         causal = self.offset is not None and self.sinks is None
         found = attention(
             _scaled(query, self.scale) if self.softcap is None else query * self.scale,
@@ -134,20 +134,56 @@ class Call:
         *_, queries, keys = self.shape
         return None if self.window is None or self.sinks is not None else keys - queries
 
-    def _with_sinks(self, mask: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-        _batch, heads, queries, keys = self.shape
-        seen = self.query.new_ones(1, 1, queries, keys, dtype=torch.bool) if mask is None else mask
-        place = torch.arange(queries, device=seen.device)[:, None] - torch.arange(keys, device=seen.device)
-        if self.offset is not None:
-            seen = seen & (place + self.offset >= 0)
-        if self.window is not None:
-            seen = seen & (place + (self.offset or 0) < self.window)
+    def _with_sinks(self, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        heads, queries, keys = self.shape[1:]
+        seen = self._seen()
         seen = F.pad(seen.expand(*seen.shape[:2], queries, keys), (0, 1), value=True)
         assert self.sinks is not None
         added = seen.new_zeros(1, 1, 1, keys, dtype=torch.float32) if bias is None else bias.float()
         added = added.expand(added.shape[0], heads, added.shape[2], keys)
         sinks = self.sinks.float().view(1, heads, 1, 1).expand(*added.shape[:3], 1)
         return seen, torch.cat([added, sinks], dim=-1)
+
+    def plain(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The weights (B, H, Q, K), booleans of where a query may look, and the values, with gradients.
+
+        For short texts: all is held at once. A query that may look nowhere gets zeros.
+        """
+        group = self.query.shape[1] // self.keys.shape[1]
+        keys, values = (_wide(array).repeat_interleave(group, dim=1) for array in (self.keys, self.values))
+        found = _wide(self.query) @ keys.transpose(-1, -2) * self.scale
+        if self.softcap is not None:
+            found = self.softcap * torch.tanh(found / self.softcap)
+        if self.bias is not None:
+            found = found + self.bias
+        seen = self._seen().expand(found.shape)
+        found = found.masked_fill(~seen, -torch.inf)
+        if self.sinks is not None:
+            sinks = self.sinks.view(1, -1, 1, 1).expand(*found.shape[:-1], 1).to(found.dtype)
+            weights = torch.softmax(torch.cat([found, sinks], dim=-1), dim=-1)[..., :-1]
+        else:
+            nowhere = ~seen.any(-1, keepdim=True)
+            weights = torch.softmax(found.masked_fill(nowhere, 0.0), dim=-1).masked_fill(nowhere, 0.0)
+        return weights, seen, values
+
+    def _seen(self) -> Tensor:
+        """Where a query may look, booleans that broadcast to (B, H, Q, K)."""
+        queries, keys = self.shape[-2:]
+        place = self.query.device
+        seen = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=place)
+        if self.mask is not None:
+            seen = seen & self.mask
+        query = torch.arange(queries, device=place)[:, None]
+        return seen & self._near(query, torch.arange(keys, device=place))
+
+    def _near(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Whether queries may see keys as far as their positions tell."""
+        offset = self.shape[3] - self.shape[2] if self.offset is None else self.offset
+        ahead = keys - (queries + offset)
+        seen = torch.ones_like(ahead, dtype=torch.bool)
+        if self.offset is not None:
+            seen = ahead <= 0
+        return seen if self.window is None else seen & (ahead.abs() < self.window)
 
     @torch.no_grad()
     def weights_at(self, log_normalizer: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
@@ -173,12 +209,7 @@ class Call:
         seen = torch.isfinite(normalizer)
         if self.mask is not None:
             seen = seen & _places(self.mask, queries, keys)
-        distance = queries - keys
-        if self.offset is not None:
-            seen = seen & (distance + self.offset >= 0)
-        if self.window is not None:
-            seen = seen & (distance + (self.offset or 0) < self.window)
-        return torch.where(seen, weight, 0.0)
+        return torch.where(seen & self._near(queries, keys), weight, 0.0)
 
     def require_same(self, found: Attention, context: Tensor, who: str) -> None:
         """Check that what was found is what the model computed.
@@ -231,9 +262,9 @@ def _scaled(query: Tensor, scale: float) -> Tensor:
     return query if math.isclose(ratio, 1.0, rel_tol=1e-7) else query * ratio
 
 
-Hear = Callable[[nn.Module, Call, "Tensor | None"], None]
+Hear = Callable[[nn.Module, Call, "Tensor | None"], "Tensor | None"]
 """Told of each call: whose it is, what it was handed, and the context (B, H, Q, V); None where that says
-nothing, as after dropout."""
+nothing, as after dropout. What it returns, unless None, is taken for the context."""
 
 
 def mask_and_bias(added: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -312,11 +311,7 @@ class _Heard:
         with contextlib.ExitStack() as stack:
             hook = self.model.register_forward_pre_hook(self._next, with_kwargs=True)
             stack.callback(hook.remove)
-            transformers = sys.modules.get("transformers")
-            if transformers is not None and any(
-                isinstance(module, transformers.PreTrainedModel) for module in self.model.modules()
-            ):
-                stack.enter_context(huggingface.listening(self.model, self.hear))
+            stack.enter_context(huggingface.listening(self.model, self.hear))
             stack.enter_context(modules.listening(self.model, self.hear))
             if modules.is_ours(self.model):
                 self.prepared.inputs["seen"] = modules.asked(self.model, self.hear)

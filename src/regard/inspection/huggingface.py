@@ -34,6 +34,12 @@ def listening(model: nn.Module, hear: Hear) -> Iterator[None]:
     Raises:
         InputError: the model runs an attention that is not understood.
     """
+    transformers = sys.modules.get("transformers")
+    if transformers is None or not any(
+        isinstance(module, transformers.PreTrainedModel) for module in model.modules()
+    ):
+        yield
+        return
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -84,8 +90,8 @@ def _listener(functions: Any, name: str, hear: Hear) -> Callable[..., tuple[Tens
         own = functions[name] if name in functions else _eager(module)
         context, weights = own(module, query, key, value, mask, **options)
         call = _call(module, query, key, value, mask, name, options)
-        hear(module, call, None if options.get("dropout") else context.transpose(1, 2))
-        return context, weights
+        other = hear(module, call, None if options.get("dropout") else context.transpose(1, 2))
+        return (context if other is None else other.transpose(1, 2).contiguous()), weights
 
     return attention
 

@@ -22,6 +22,11 @@ def is_ours(model: nn.Module) -> TypeGuard[Bert | Gpt]:
     return isinstance(model, Bert | Gpt)
 
 
+def is_gpt(model: nn.Module) -> TypeGuard[Gpt]:
+    """Whether it is a GPT of regard, whose features are not yet logits."""
+    return isinstance(model, Gpt)
+
+
 @contextlib.contextmanager
 def listening(model: nn.Module, hear: Hear) -> Iterator[None]:
     """While this is open, each `torch.nn.MultiheadAttention` in the model is heard."""
@@ -46,9 +51,8 @@ def _heard(module: nn.MultiheadAttention, forward: Callable[..., Any], hear: Hea
         returned = forward(*arguments, **options)
         given = signature.bind(module, *arguments, **options)
         given.apply_defaults()
-        with torch.no_grad():
-            hear(module, _call(module, given.arguments), None)
-        return returned
+        other = hear(module, _call(module, given.arguments), None)
+        return returned if other is None else _returned(module, other, returned, given.arguments)
 
     return attention
 
@@ -84,6 +88,18 @@ def _call(module: nn.MultiheadAttention, given: dict[str, Any]) -> Call:
     return Call(query, keys, values, query.shape[-1] ** -0.5, mask=seen, bias=bias, itself=itself)
 
 
+def _returned(
+    module: nn.MultiheadAttention, context: Tensor, returned: Any, given: dict[str, Any]
+) -> tuple[Tensor, Any]:
+    """What the module would return with this context (B, H, Q, V)."""
+    found = module.out_proj(context.transpose(1, 2).flatten(2).to(module.out_proj.weight.dtype))
+    if given["query"].ndim == 2:
+        found = found[0]
+    elif not module.batch_first:
+        found = found.transpose(0, 1)
+    return found, returned[1]
+
+
 def _projections(module: nn.MultiheadAttention) -> tuple[list[Tensor], list[Tensor | None]]:
     biases: list[Tensor | None] = [None] * 3
     if module.in_proj_bias is not None:
@@ -106,8 +122,10 @@ def asked(model: Bert | Gpt, hear: Hear) -> dict[str, Any]:
     """What a model of regard is handed as `seen`, to be heard."""
     attentions = [module for module in model.modules() if isinstance(module, MultiheadAttention)]
 
-    def hearing(module: MultiheadAttention) -> Callable[..., None]:
-        def told(inputs: tuple[Tensor, Tensor, Tensor], options: dict[str, Any], context: Tensor) -> None:
+    def hearing(module: MultiheadAttention) -> Callable[..., Tensor | None]:
+        def told(
+            inputs: tuple[Tensor, Tensor, Tensor], options: dict[str, Any], context: Tensor
+        ) -> Tensor | None:
             key_mask, offset = options["key_mask"], None
             if options["causal"]:
                 offset = inputs[1].shape[2] - inputs[0].shape[2]
@@ -120,7 +138,7 @@ def asked(model: Bert | Gpt, hear: Hear) -> dict[str, Any]:
                 window=options["window"],
                 itself=True,
             )
-            hear(module, call, context)
+            return hear(module, call, context)
 
         return told
 

@@ -167,7 +167,7 @@ class MultiheadAttention(nn.Module):
 
     def told(
         self,
-        hear: Callable[[tuple[Tensor, Tensor, Tensor], Mapping[str, Any], Tensor], None],
+        hear: Callable[[tuple[Tensor, Tensor, Tensor], dict[str, Any], Tensor], Tensor | None],
         query: Tensor,
         keys: Tensor | Cache | None = None,
         *,
@@ -179,7 +179,7 @@ class MultiheadAttention(nn.Module):
 
         Args:
             hear: is handed query, keys and values in heads, the options that `regard.attend` took with them,
-                and the context (…, H, Q, V) that it gave.
+                and the context (…, H, Q, V) that it gave; what it returns, unless None, is taken instead.
             query, keys, and all others: as for `forward`.
 
         Raises:
@@ -192,8 +192,8 @@ class MultiheadAttention(nn.Module):
             )
         looks = self._prepared(query, keys, None, None, key_mask, None, causal, window, None)
         context = core.attend(*looks.inputs, **looks.options)
-        hear(looks.inputs, looks.options, context)
-        return self.out(merge(context))
+        other = hear(looks.inputs, looks.options, context)
+        return self.out(merge(context if other is None else other))
 
     def project(
         self, keys: Tensor, values: Tensor | None = None, *, key_mask: Any = None, offset: int = 0
