@@ -69,7 +69,7 @@ def test_the_public_names_are_those_that_are_offered():
 def test_a_name_is_the_thing_of_its_home():
     from regard.checking import report, verify
     from regard.core import attention, masks
-    from regard.decoding.looking import look
+    from regard.looking import look
     from regard.training.fit import fit
     from regard.training.run import load
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from regard.checking.verify import verify
     from regard.core import masks, normalizers, positions, scores, statistics
     from regard.core.attention import Attention, attend, attention
-    from regard.decoding.looking import look
+    from regard.looking import look
     from regard.training.fit import fit
     from regard.training.run import load
 
@@ -40,7 +40,7 @@ _HOMES = {
     "statistics": "regard.core.statistics",
     "fit": "regard.training.fit",
     "load": "regard.training.run",
-    "look": "regard.decoding.looking",
+    "look": "regard.looking",
     "verify": "regard.checking.verify",
 }
 

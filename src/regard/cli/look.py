@@ -5,17 +5,28 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from regard.cli.output import Json, print_json, verb
-from regard.errors import InputError
+from regard.errors import InputError, RunError
+
+TRANSLATORS = ("marian", "pegasus")
+"""Models of transformers that say what they say as a trained run does."""
+
+
+TOLD = ("kind", "layer", "head", "belief")
 
 
 def look(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="RUN|MODEL",
+            help="The folder of a trained run, or a model of transformers or .gguf file.",
+            show_default=False,
+        ),
     ],
     text: Annotated[
         list[str] | None,
@@ -33,6 +44,15 @@ def look(
         int | None, typer.Option(help="The layer whose heads to show; all by default.", min=1)
     ] = None,
     head: Annotated[int | None, typer.Option(help="The head to show; all by default.", min=1)] = None,
+    text_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="One text to look at, the whole file.")
+    ] = None,
+    generate: Annotated[
+        int, typer.Option(help="How many tokens a MODEL says by itself after the text.", min=0)
+    ] = 0,
+    believe: Annotated[
+        bool, typer.Option("--believe", help="Try how far a MODEL's weights can be trusted.")
+    ] = False,
     save: Annotated[
         Path | None,
         typer.Option(
@@ -49,10 +69,13 @@ def look(
         from rich.console import Console
 
         from regard.data.corpora import read_lines
-        from regard.decoding.looking import look as look_at
-        from regard.training.run import load
+        from regard.looking import look as look_at
 
         texts = [utf8(argument, "TEXT").strip() for argument in text or []]
+        if text_file is not None:
+            if texts:
+                raise InputError("--text-file is the text; give no TEXT beside it.")
+            texts = ["\n".join(read_lines(text_file)).strip()]
         texts = [line for line in texts or read_lines(sys.stdin.buffer, name="stdin") if line]
         if not texts:
             raise InputError("nothing to look at: give a text.")
@@ -60,9 +83,19 @@ def look(
             raise InputError(
                 "--target is one output for one text, neither of them empty; --nbest does not go with it."
             )
-        model = load(run)
+        model = opened(run)
         wanted = None if target is None else utf8(target, "--target").strip()
-        view = look_at(model, texts, target=wanted, nbest=nbest, kind=kind, layer=layer, head=head)
+        view = look_at(
+            model,
+            texts,
+            target=wanted,
+            nbest=nbest,
+            kind=kind,
+            layer=layer,
+            head=head,
+            **({"generate": generate} if generate else {}),
+            **({"believe": True} if believe else {}),
+        )
         saved = None if save is None else view.save(save)
         if as_json:
             shown = [
@@ -71,15 +104,42 @@ def look(
                     "output_words": list(record.query_tokens),
                     "weights": record.weights.tolist(),
                 }
-                | {key: record.metadata[key] for key in ("kind", "layer", "head") if key in record.metadata}
+                | {key: record.metadata[key] for key in TOLD if key in record.metadata}
+                | ({"statistics": _lists(record)} if record.statistics else {})
                 for record in view.records
             ]
             print_json({"run": str(run), "saved": None if saved is None else str(saved), "records": shown})
             return
         if saved is None or terminal:
             Console().print(view)
+        for record in view.records[:1]:
+            if "belief" in record.metadata:
+                print(record.metadata["belief"])
         if saved is not None:
             print(f"saved {saved}")
+
+
+def _lists(record: Any) -> dict[str, Any]:
+    """The numbers of each head as lists."""
+    return {name: numbers.tolist() for name, numbers in record.statistics.items()}
+
+
+def opened(path: Path) -> Any:
+    """A trained run, an encoder–decoder that `regard.load` opens, or any other model."""
+    from regard.inspection.opening import open_model
+    from regard.models.foreign import read_json
+    from regard.training.run import load
+
+    if not path.exists():
+        raise RunError(
+            f"{path}: no such run or model. Name the folder that `regard fit … --out RUN` writes, one of "
+            f"transformers, or a .gguf file; models are not fetched from the network."
+        )
+    config = path / "config.json"
+    theirs = config.is_file() and not (path / "regard.toml").exists()
+    if path.is_file() or (theirs and read_json(config).get("model_type") not in TRANSLATORS):
+        return open_model(path)
+    return load(path)
 
 
 def utf8(argument: str, name: str) -> str:

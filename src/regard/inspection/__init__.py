@@ -1,5 +1,12 @@
 """From a model to what it looks at, and to how far that may be believed.
 
 capture       records of any model's attention, whatever kernel it runs with
-faithfulness  checks beside a picture: erasing what is looked at, other weights, heads left out
+believe       how far the weights of one position can be trusted
+open_model    a model of transformers or a GGUF file, without running what lies beside it
 """
+
+from regard.inspection.capture import Captured, capture
+from regard.inspection.faithfulness import Belief, believe
+from regard.inspection.opening import Opened, open_model
+
+__all__ = ["Belief", "Captured", "Opened", "believe", "capture", "open_model"]

@@ -62,7 +62,7 @@ def encoded(tokenizer: Any, texts: Sequence[str]) -> tuple[list[list[int]], int]
     if hasattr(tokenizer, "encode_batch"):
         rows, fill = [list(one.ids) for one in tokenizer.encode_batch(list(texts))], 0
     else:
-        rows = [list(tokenizer(text)["input_ids"]) for text in texts]
+        rows = [list(tokenizer(text, verbose=False)["input_ids"]) for text in texts]
         fill = tokenizer.pad_token_id or 0
     for text, row in zip(texts, rows, strict=True):
         if not row:

@@ -1,0 +1,112 @@
+"""Where a model looks, whatever model it is, as something to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from regard.decoding.looking import look as look_at_outputs
+from regard.errors import InputError
+from regard.inspection.capture import capture
+from regard.inspection.faithfulness import believe as try_weights
+from regard.inspection.opening import Opened
+from regard.record import AttentionRecord
+from regard.viewer.view import View
+
+
+def look(
+    model: Any,
+    text: str | Sequence[str],
+    *,
+    target: str | Sequence[str] | None = None,
+    nbest: int = 1,
+    kind: str | None = None,
+    layer: int | None = None,
+    head: int | None = None,
+    tokenizer: Any = None,
+    generate: int = 0,
+    believe: bool = False,
+) -> View:
+    """What a model looks at.
+
+    Of a trained model of regard it is the alignment of its output with the text; of any other all its heads.
+
+    Args:
+        model: trained by regard; or of `transformers`, or any module that `regard.inspection.capture` takes;
+            or what `regard.inspection.open_model` gives.
+        text: one input, or several.
+        target: what an encoder–decoder is made to say; where None, what it says by itself.
+        nbest: of a trained model, how many outputs of each text to show.
+        kind, layer, head: which heads, counted from 1: kind is "encoder", "decoder", "cross" or, of a trained
+            model that copies, "copy".
+        tokenizer: the model's own; not for one of regard.
+        generate: how many tokens a model of `transformers` says by itself after the text.
+        believe: try as well how far the weights of the last position can be trusted; see
+            `regard.inspection.faithfulness`. Of one text, not of a trained model.
+
+    Returns:
+        A view: a picture in a notebook, text in a terminal, and a file by ``view.save("x.html")``, ``.png``
+            or ``.svg``.
+
+    Raises:
+        InputError: something that is no model, an option that it cannot have, or what `capture` and
+            `Model.predict` raise.
+    """
+    if callable(getattr(model, "predict", None)):
+        if tokenizer is not None or generate or believe:
+            raise InputError(
+                "look(): a trained model has its own tokenizer and says what it says; leave out tokenizer, "
+                "generate and believe."
+            )
+        return look_at_outputs(model, text, target=target, nbest=nbest, kind=kind, layer=layer, head=head)
+    opened = model if isinstance(model, Opened) else Opened(model, tokenizer, type(model).__name__)
+    if not callable(getattr(opened.network, "named_modules", None)):
+        raise InputError(
+            f"look(): model is a trained model, such as regard.load(folder) gives, or a module of PyTorch. "
+            f"Got {model!r}."
+        )
+    if nbest != 1:
+        raise InputError(f"look(): nbest is {nbest}, but that is for trained models. Leave it out.")
+    captured = capture(
+        opened.network,
+        text,
+        tokenizer=opened.tokenizer,
+        target=target,
+        generate=generate,
+        kinds=None if kind is None else [kind],
+        name=opened.name,
+    )
+    records = [_chosen(record, layer, head) for record in captured.records]
+    if believe:
+        texts = [text] if isinstance(text, str) else list(text)
+        if len(texts) != 1:
+            raise InputError("look(): believe tries one text at a time.")
+        found = try_weights(
+            opened.network,
+            texts[0],
+            tokenizer=opened.tokenizer,
+            layer=None if layer is None else layer - 1,
+            head=None if head is None else head - 1,
+        )
+        told = {"belief": str(found)}
+        records = [replace(record, metadata=dict(record.metadata) | told) for record in records]
+    return View(records)
+
+
+def _chosen(record: AttentionRecord, layer: int | None, head: int | None) -> AttentionRecord:
+    """The record with one layer or head of it."""
+    for name, asked, axis in (("layer", layer, 0), ("head", head, 1)):
+        if asked is None:
+            continue
+        if not 1 <= asked <= record.weights.shape[axis]:
+            kind, most = record.metadata["kind"], record.weights.shape[axis]
+            raise InputError(f"look(): {name} is from 1 to {most} in the {kind}; got {asked}.")
+        record = replace(
+            record,
+            weights=record.weights.take([asked - 1], axis),
+            largest=None if record.largest is None else record.largest.take([asked - 1], axis),
+            statistics={key: of.take([asked - 1], axis) for key, of in record.statistics.items()},
+            title=f"{record.title}, {name} {asked}",
+        )
+    return record
