@@ -335,6 +335,13 @@ def _read_only_float32(name: str, numbers: Any) -> np.ndarray:
     array = np.asarray(numbers)
     if array.dtype.kind not in "biuf":
         raise DtypeError(f"AttentionRecord: {name} are {array.dtype}; real numbers are needed.")
+    if (
+        array.dtype == np.float32
+        and array.base is None
+        and array.flags.c_contiguous
+        and not array.flags.writeable
+    ):
+        return array  # nobody can change it any more
     with np.errstate(over="ignore"):
         array = np.array(array, dtype=np.float32, order="C")
     array.flags.writeable = False

@@ -284,6 +284,51 @@ def test_our_own_bert_and_gpt_are_captured(long):
         torch.testing.assert_close(captured.outputs, model(tokens, mask=mask))
 
 
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "bart"])
+def test_with_value_norms_each_weight_is_the_length_of_what_it_brings(name):
+    model = made(name, "sdpa")
+    given = inputs_for(model)
+    captured = capture(model, given)
+    own = "encoder" if name in ("bert", "bart") else "decoder"
+    found = captured.by_value_norm(own).weights[0]
+    layer = {
+        "bert": lambda: (
+            model.encoder.layer[0].attention.self.value,
+            model.encoder.layer[0].attention.output,
+        ),
+        "gpt2": lambda: (None, model.transformer.h[0].attn),
+        "llama": lambda: (model.model.layers[0].self_attn.v_proj, model.model.layers[0].self_attn),
+        "bart": lambda: (
+            model.model.encoder.layers[0].self_attn.v_proj,
+            model.model.encoder.layers[0].self_attn,
+        ),
+    }[name]()
+    told = {}
+    module = layer[0] if layer[0] is not None else layer[1].c_attn
+    hook = module.register_forward_hook(lambda module, inputs, output: told.update(values=output[0]))
+    with torch.no_grad():
+        model(**given)
+    hook.remove()
+    values = told["values"][:, -32:] if name == "gpt2" else told["values"]
+    out = {"bert": "dense", "gpt2": "c_proj", "llama": "o_proj", "bart": "out_proj"}[name]
+    weight = getattr(layer[1], out).weight.detach()
+    weight = weight.T if name == "gpt2" else weight
+    for head in range(4):
+        shared = head // 2 if name == "llama" else head
+        brought = values[:, 8 * shared : 8 * shared + 8] @ weight[:, 8 * head : 8 * head + 8].T
+        expected = captured.record(own).weights[0, head] * brought.norm(dim=-1).detach().numpy()
+        np.testing.assert_allclose(found[head], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_what_keys_bring_is_not_told_where_it_is_not_known():
+    model = made("llama", "sdpa")
+    given = {"input_ids": torch.randint(5, 97, (1, 20))}
+    with pytest.raises(InputError, match="only rectangles are kept"):
+        capture(model, given, memory=0, side=4).by_value_norm()
+    with pytest.raises(InputError, match="no projection after its attention was found"):
+        capture(made("bloom", "eager"), given).by_value_norm()
+
+
 def test_an_image_has_patches_for_words():
     config = transformers.ViTConfig(
         hidden_size=32,

@@ -9,7 +9,7 @@ from torch import nn
 
 from regard.errors import InputError
 from regard.inspection.capture import capture, prepare
-from regard.inspection.faithfulness import Belief, believe, spearman
+from regard.inspection.faithfulness import Belief, believe, gradient_weights, spearman
 from regard.inspection.intervention import ablation, changed, permuted, say, unchanged, uniform, without
 from regard.models.bert import Bert, BertConfig
 from regard.models.gpt import Gpt, GptConfig
@@ -139,6 +139,30 @@ def test_what_is_believed_of_a_model_is_what_trying_it_by_hand_gives():
     gradients = (embeddings.grad * embeddings).sum(-1)[0].abs().detach()
     np.testing.assert_allclose(belief.gradients, gradients, rtol=1e-3, atol=1e-5)
     assert model(**given).logits.isfinite().all() and not model.training
+
+
+@pytest.mark.parametrize("make", [theirs, lambda: ours("bert")])
+def test_gradient_weights_are_what_a_small_change_of_each_weight_does(make):
+    model = make()
+    given = inputs_of(model)
+    prepared = prepare(model, given, None)
+    record = gradient_weights(model, given)
+    assert record.weights.shape == (3, 4, 9, 9)
+    before = say(model, prepared, -1)
+    for place in ((0, 1, 8, 2), (1, 3, 4, 4), (2, 0, 8, 7)):
+        sizes = []
+        for step in (-1e-2, 1e-2):
+
+            def nudged(kind, layer, weights, seen, step=step, place=place):
+                if layer != place[0]:
+                    return weights
+                weights = weights.clone()
+                weights[0, place[1], place[2], place[3]] *= 1 + step
+                return weights
+
+            with torch.no_grad(), changed(model, prepared, nudged):
+                sizes.append(float(say(model, prepared, -1).size(before)))
+        assert record.weights[place] == pytest.approx((sizes[1] - sizes[0]) / 2e-2, rel=0.05, abs=2e-4)
 
 
 def test_of_features_and_of_one_head_too():

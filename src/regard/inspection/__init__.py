@@ -2,11 +2,12 @@
 
 capture       records of any model's attention, whatever kernel it runs with
 believe       how far the weights of one position can be trusted
+gradient_weights  each weight times how much the output would change with it
 open_model    a model of transformers or a GGUF file, without running what lies beside it
 """
 
 from regard.inspection.capture import Captured, capture
-from regard.inspection.faithfulness import Belief, believe
+from regard.inspection.faithfulness import Belief, believe, gradient_weights
 from regard.inspection.opening import Opened, open_model
 
-__all__ = ["Belief", "Captured", "Opened", "believe", "capture", "open_model"]
+__all__ = ["Belief", "Captured", "Opened", "believe", "capture", "gradient_weights", "open_model"]

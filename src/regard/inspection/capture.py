@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ from regard.errors import InputError
 from regard.inspection import huggingface, modules
 from regard.inspection.calls import Call
 from regard.inspection.kept import Kept, KeptCall, Whole, kept
+from regard.inspection.norms import out_projection, value_norms
 from regard.inspection.spelling import encoded, separators_of, spelt
 from regard.record import AttentionRecord
 
@@ -94,6 +95,31 @@ class Captured:
         if record.whole:
             return record.weights[layer, head, queries, keys]
         return layers[layer].part(head, queries, keys)
+
+    def by_value_norm(self, kind: str | None = None, text: int = 0) -> AttentionRecord:
+        """The record with each weight times the length of what its key brings, ‖w · W_O v‖.
+
+        A key with a large weight and a value of nothing, such as a sink, brings nothing.
+
+        Args:
+            kind, text: as for `record`.
+
+        Raises:
+            InputError: rectangles of a long text, or a model whose projection after attention is not known.
+
+        Source:
+            Kobayashi et al. 2020, eq. 5; arXiv:2004.10102.
+        """
+        record = self.record(kind, text)
+        layers = self._kept[record.metadata["kind"], text]
+        norms = [layer.norms for layer in layers if layer.norms is not None]
+        if len(norms) < len(layers):
+            reason = (
+                "no projection after its attention was found" if record.whole else "only rectangles are kept"
+            )
+            raise InputError(f"by_value_norm(): what keys bring is not known of this record: {reason}.")
+        weights = record.weights * np.concatenate(norms)[:, :, None]
+        return replace(record, weights=weights, title=f"{record.title}, by value norm", statistics={})
 
 
 def capture(
@@ -299,7 +325,8 @@ class _Heard:
         self, model: nn.Module, kinds: Sequence[str], most: float, side: int, prepared: Prepared
     ) -> None:
         self.model, self.kinds, self.most, self.side, self.prepared = model, kinds, most, side, prepared
-        self.names = {module: name for name, module in model.named_modules()}
+        self.modules = dict(model.named_modules())
+        self.names = {module: name for name, module in self.modules.items()}
         self.layers: dict[str, dict[tuple[nn.Module, int], list[KeptCall]]] = {kind: {} for kind in KINDS}
         self.step = 0
         self.calls: dict[nn.Module, int] = {}
@@ -331,6 +358,11 @@ class _Heard:
             return
         who = f"{name or 'the model'} ({type(module).__name__})"
         found = kept(call, context, who, self._rectangle(call), kind != "cross")
+        if isinstance(found, Whole):
+            width = call.query.shape[1] * call.values.shape[-1]
+            projection = out_projection(module, name, self.modules, width)
+            if projection is not None:
+                found.norms = value_norms(call, projection).cpu().numpy()
         self.layers[kind].setdefault((module, nth), []).append(KeptCall(self.step, found))
 
     def told(self, weights: Mapping[str, Sequence[Tensor]]) -> None:

@@ -25,6 +25,7 @@ from regard.errors import InputError
 from regard.inspection import modules
 from regard.inspection.capture import Prepared, capture, prepare
 from regard.inspection.intervention import Said, changed, permuted, say, unchanged, uniform
+from regard.record import AttentionRecord
 
 DRAWS = 20
 
@@ -170,6 +171,49 @@ def believe(
         return _tried(model, prepared, name, record, importance, position, others, top, draws, seed)
     finally:
         model.train(training)
+
+
+def gradient_weights(
+    model: nn.Module, text: str | Mapping[str, Any], *, tokenizer: Any = None, position: int = -1
+) -> AttentionRecord:
+    """Each weight times how much the output at a position would change with it: gradient × attention.
+
+    Args:
+        model, text, tokenizer: as for `believe`.
+        position: whose output is asked about; −1 the last.
+
+    Returns:
+        A record of (layer, head, query, key): what each weight adds to the log of the likeliest token's
+        probability, or to the features along their own direction, to first order; below 0 where it takes
+        away.
+
+    Raises:
+        InputError: as `believe`.
+
+    Source:
+        Barkan et al. 2021, "Grad-SAM", arXiv:2204.11073, without its rectifier.
+    """
+    prepared = prepare(model, text, tokenizer)
+    record = capture(model, dict(prepared.inputs), tokenizer=tokenizer).records[0]
+    if not record.whole or prepared.tokens["source"].shape[0] != 1:
+        raise InputError("gradient_weights(): takes one text, short enough for all its weights.")
+    kept: list[Tensor] = []
+
+    def keep(kind: str, layer: int, weights: Tensor, seen: Tensor) -> Tensor:
+        weights = weights if weights.requires_grad else weights.requires_grad_(True)
+        kept.append(weights)
+        return weights
+
+    with torch.no_grad():
+        before = say(model, prepared, position)
+    with torch.enable_grad(), changed(model, prepared, keep):
+        gradients = torch.autograd.grad(say(model, prepared, position).size(before), kept, allow_unused=True)
+    found = [
+        torch.zeros_like(weights) if gradient is None else gradient * weights
+        for gradient, weights in zip(gradients, kept, strict=True)
+    ]
+    weights = torch.cat(found).detach().float().cpu().numpy()
+    return replace(record, weights=weights, title=f"{record.title}, gradient × attention", statistics={})
 
 
 def _tried(

@@ -24,7 +24,13 @@ Numbers = dict[str, np.ndarray]
 
 
 class Kept(ABC):
-    """What one layer looked at, in all texts of a batch."""
+    """What one layer looked at, in all texts of a batch.
+
+    Attributes:
+        norms: (B, H, K), how long what each key brings is; None where that is not known.
+    """
+
+    norms: np.ndarray | None = None
 
     @property
     @abstractmethod
@@ -61,7 +67,10 @@ class Kept(ABC):
                 "capture(): the weights of this text take more than memory= allows, and of tokens said after "
                 "it rectangles are not kept. Raise memory=, shorten the text, or leave generate out."
             )
-        return Whole(np.concatenate(_on_the_same_keys(whole) if itself else whole, axis=2))
+        joined = Whole(np.concatenate(_on_the_same_keys(whole) if itself else whole, axis=2))
+        last = found[-1].norms  # the last step sees all keys, unless some are gone
+        joined.norms = last if last is not None and last.shape[-1] == joined.sizes[1] else None
+        return joined
 
     @abstractmethod
     def text(self, number: int) -> Kept:
@@ -109,10 +118,16 @@ class Whole(Kept):
         return self.weights.shape[1:]
 
     def text(self, number: int) -> Whole:
-        return Whole(self.weights[number : number + 1])
+        own = Whole(self.weights[number : number + 1])
+        own.norms = None if self.norms is None else self.norms[number : number + 1]
+        return own
 
     def only(self, queries: np.ndarray, keys: np.ndarray) -> Whole:
-        return self if queries.all() and keys.all() else Whole(self.weights[:, :, queries][..., keys])
+        if queries.all() and keys.all():
+            return self
+        own = Whole(self.weights[:, :, queries][..., keys])
+        own.norms = None if self.norms is None else self.norms[..., keys]
+        return own
 
     def described(
         self, offset: int | None, tokens: Sequence[int] | None, separators: Sequence[int]
@@ -270,6 +285,7 @@ def _stacked(layers: Sequence[Any], name: str) -> np.ndarray:
         found[number] = arrays[number][0]
         arrays[number] = None
         setattr(layer, name, found[number : number + 1])
+    found.flags.writeable = False  # so that a record takes it as it is
     return found
 
 
