@@ -44,8 +44,9 @@ def files(data: Path, part: str, prefix: str = "--") -> list[str]:
     ]
 
 
-def trained(data: Path, config: Path, run: Path, settings: list[str]) -> None:
+def trained(data: Path, config: Path, run: Path, settings: list[str], *options: str | Path) -> None:
     """Bring the run to its end, from wherever it is."""
+    pairs = () if "--source" in options else files(data, "train")
     if (run / "model.safetensors").exists():
         return
     if run.exists():
@@ -54,14 +55,27 @@ def trained(data: Path, config: Path, run: Path, settings: list[str]) -> None:
     extra = [part for setting in settings for part in ("--set", setting)]
     regard(
         "fit",
-        *files(data, "train"),
+        *pairs,
         *files(data, "val", "--valid-"),
         "--config",
         config,
         "--out",
         run,
+        *options,
         *extra,
     )
+
+
+def read_both_ways(data: Path, config: Path, run: Path, settings: list[str]) -> None:
+    """Bring a run to its end that reads each pair in both directions."""
+    sides = [data / f"train.lc.norm.tok.{language}" for language in ("en", "de")]
+    texts = [side.read_text(encoding="utf-8") for side in sides]
+    run.parent.mkdir(parents=True, exist_ok=True)
+    both = [run.parent / f"both.{name}" for name in ("source", "target")]
+    for path, parts in zip(both, (texts, reversed(texts)), strict=True):
+        if not path.exists():  # a run is resumed with the files it was started with
+            path.write_text("".join(parts), encoding="utf-8")
+    trained(data, config, run, settings, "--source", both[0], "--target", both[1])
 
 
 def scored(data: Path, run: Path) -> dict[str, Any]:
@@ -76,9 +90,7 @@ def scored(data: Path, run: Path) -> dict[str, Any]:
         score["run"], score["test"] = run.name, Path(score["test"].split(" + ")[0]).name
     return {
         "seed": about["recipe"]["training"]["seed"],
-        "minutes": round(max(line.get("seconds", 0.0) for line in lines) / 60, 2),
-        "steps": max(line["step"] for line in lines),
-        "target_tokens": sum(line.get("tokens", 0) for line in lines),
+        **training_of(run),
         "test_2016_flickr": scores,
         "validation": {
             str(line["step"]): round(line["validation_bleu"], 2)
@@ -87,6 +99,16 @@ def scored(data: Path, run: Path) -> dict[str, Any]:
         },
         "recipe": about["recipe"],
         "versions": about["versions"],
+    }
+
+
+def training_of(run: Path) -> dict[str, Any]:
+    """How long a run was trained."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {
+        "minutes": round(max(line.get("seconds", 0.0) for line in lines) / 60, 2),
+        "steps": max(line["step"] for line in lines),
+        "target_tokens": sum(line.get("tokens", 0) for line in lines),
     }
 
 
@@ -100,6 +122,12 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="the folder of the runs, one a seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument(
+        "--both-ways",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="first read the pairs in both directions, with these settings; what follows begins with that",
+    )
     parser.add_argument("--claim", default="", help="what the figures are to show")
     parser.add_argument("--note", default="", help="what a reader of the figures should know")
     parser.add_argument("--json", type=Path, help="where to write the result")
@@ -107,8 +135,15 @@ def main() -> None:
     results = []
     for seed in args.seeds:
         run = args.runs / f"seed-{seed}"
-        trained(args.data, args.config, run, [*args.set, f"training.seed={seed}"])
+        of_seed, options = f"training.seed={seed}", []
+        if args.both_ways:
+            first = args.runs / f"both-{seed}"
+            read_both_ways(args.data, args.config, first, [*args.both_ways, of_seed])
+            options = ["--from", first]
+        trained(args.data, args.config, run, [*args.set, of_seed], *options)
         results.append(scored(args.data, run))
+        if args.both_ways:
+            results[-1]["both ways first"] = training_of(first)
         print(f"seed {seed}: {bleu(results[-1]):.2f} BLEU", file=sys.stderr)
     result = {
         "benchmark": "multi30k",

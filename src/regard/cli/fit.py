@@ -43,6 +43,10 @@ def fit(
             metavar="FILE", help="Links between words, a line a pair, for training.guided_alignment."
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Begin with the weights of a run that has ended."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; by default runs/ and the file's name.")
     ] = None,
@@ -60,11 +64,11 @@ def fit(
             valid, valid_source, valid_target, name="--valid", options=options, columns=columns
         )
         if resume is not None:
-            if any((pairs, validation, config, settings, links, out, *columns)):
+            if any((pairs, validation, config, settings, links, start, out, *columns)):
                 raise InputError("--resume RUN goes on with the run's own files and settings; give it alone.")
             folder = _go_on(resume, stream)
         elif pairs is not None:
-            folder = _start(pairs, validation, config, settings or [], links, out, stream)
+            folder = _start(pairs, validation, config, settings or [], links, start, out, stream)
         else:
             raise InputError("nothing to train on. Give a file of pairs, or --source FILE --target FILE.")
         if as_json:
@@ -82,6 +86,7 @@ def _start(
     config: Path | None,
     settings: list[str],
     links: Path | None,
+    start: Path | None,
     out: Path | None,
     stream: TextIO,
 ) -> Path:
@@ -97,6 +102,7 @@ def _start(
         settings=settings,
         out=folder,
         links=links,
+        start=start,
         reporter=reporter(stream),
     )
     return folder

@@ -18,6 +18,9 @@ from regard.decoding.translator import Model
 from regard.errors import Interrupted, RecipeError, RunError
 from regard.models.architectures import make
 from regard.models.config import RecurrentConfig
+from regard.training.beginning import base, beginning, load_first, require_same_words
+from regard.training.beginning import recorded as recorded_first
+from regard.training.checkpoints import last_checkpoint
 from regard.training.choices import chosen_vocabulary, completed, suited
 from regard.training.devices import Elsewhere, chosen_device
 from regard.training.display import Reporter, Silent
@@ -53,6 +56,7 @@ def fit(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     links: GivenLinks | None = None,
+    start: str | os.PathLike[str] | None = None,
     reporter: Reporter | None = None,
 ) -> Model:
     """Train an encoder–decoder with attention.
@@ -69,6 +73,8 @@ def fit(
         links: where `training.guided_alignment` is not 0: a file with a line of links for each pair of
             `pairs`, see `regard.evaluation.alignment.read_links`, or the links (target word, source word) of
             each; where None, links are induced. Words stand between spaces.
+        start: a run that has ended, with whose weights, sizes and vocabulary this one begins; None for
+            weights by chance.
         reporter: is told how it goes.
 
     Returns:
@@ -82,7 +88,7 @@ def fit(
         Interrupted: Ctrl-C; everything is saved.
     """
     with team() as together:
-        return _fit(pairs, valid, recipe, settings, out, resume, links, reporter or Silent(), together)
+        return _fit(pairs, valid, recipe, settings, out, resume, links, start, reporter or Silent(), together)
 
 
 def _fit(
@@ -93,6 +99,7 @@ def _fit(
     out: str | os.PathLike[str] | None,
     resume: bool,
     links: GivenLinks | None,
+    start: str | os.PathLike[str] | None,
     reporter: Reporter,
     team: Team,
 ) -> Model:
@@ -103,12 +110,17 @@ def _fit(
         check_free(folder)
     team.wait()
     reporter = reporter if team.leads else Silent()
-    wished = _recipe(recipe, settings) if run is None else run.recipe
+    first = None if start is None or run is not None else beginning(start)
+    plain = None if first is None else base(Recipe(), first)
+    wished = _recipe(recipe, settings, plain) if run is None else run.recipe
+    if first is not None:
+        require_same_words(wished, first)
     check_bleu_tokenizer(wished.evaluation.bleu_tokenizer)
     chosen_device(wished.training.device)
     _require_divisible(wished, team)
     require_guidable(wished, links)
-    tokenizer = run and run.tokenizer()
+    known = run or first
+    tokenizer = known and known.tokenizer()
     if files_of(pairs) is None:  # what may be read only once
         pairs = read(pairs)
     with team.leader_first():  # what it writes, the others find
@@ -120,7 +132,8 @@ def _fit(
         if run is not None:
             _require_same(run, training, validation)
         else:
-            wished = _recipe(recipe, settings, suited(len(training), wished.model.architecture))
+            suits = suited(len(training), wished.model.architecture)
+            wished = _recipe(recipe, settings, suits if first is None else base(suits, first))
         tokenizer = tokenizer or _vocabulary(training, wished)
         if isinstance(training, LargeCorpus):
             material = large_material(training, validation, tokenizer, wished, folder, reporter)
@@ -139,6 +152,9 @@ def _fit(
         given = whole, given_links(links, whole)
         check_links(given[1], whole, tokenizer, name_of(links))
     about = recorded(pairs, valid) | recorded_links(links, given and given[1])
+    if first is not None:
+        about |= recorded_first(first)
+        load_first(make(wished.model, len(tokenizer)), about)  # whether they fit, before the folder is made
     if run is not None and run.about["corpus"].get("links_digest") != about.get("links_digest"):
         raise RunError(f"{folder}: the links are not those the run was started with.")
     with team.leader_first():
@@ -201,6 +217,8 @@ def _train(
     keep_freed_memory()
     torch.manual_seed(recipe.training.seed)
     network = run.network(tokenizer)
+    if last_checkpoint(run) is None:
+        load_first(network, run.about["corpus"])
     model = model_of(network, tokenizer, recipe, run.path.name)
     parameters = sum(p.numel() for p in network.parameters())
     reporter.note(f"{material}; {len(tokenizer):,} tokens, {parameters:,} parameters")
