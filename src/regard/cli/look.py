@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,14 +63,21 @@ def look(
     terminal: Annotated[
         bool, typer.Option("--terminal", help="Draw in the terminal, also with --save.")
     ] = False,
+    port: Annotated[
+        int,
+        typer.Option(help="Where the page listens on 127.0.0.1; a free port by default.", min=0, max=65535),
+    ] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     as_json: Json = False,
 ) -> None:
-    """See what a model looks at while it says what it says."""
+    """See what a model looks at: in the browser, where one sits at a terminal; else drawn in characters."""
     with verb(as_json):
         from rich.console import Console
 
         from regard.data.corpora import read_lines
+        from regard.looking import live as live_of
         from regard.looking import look as look_at
+        from regard.viewer.server import serve
 
         texts = [utf8(argument, "TEXT").strip() for argument in text or []]
         if text_file is not None:
@@ -84,6 +92,11 @@ def look(
                 "--target is one output for one text, neither of them empty; --nbest does not go with it."
             )
         model = opened(run)
+        if not (save or terminal or as_json or believe or target or nbest > 1) and at_a_screen(texts):
+            live = live_of(model, kind=kind, layer=layer, head=head, generate=generate)
+            records = live.look(texts[0], lambda done, total: None)
+            serve(live, records, port=port, browser=browser, say=Console(soft_wrap=True).print)
+            return
         wanted = None if target is None else utf8(target, "--target").strip()
         view = look_at(
             model,
@@ -110,13 +123,19 @@ def look(
             ]
             print_json({"run": str(run), "saved": None if saved is None else str(saved), "records": shown})
             return
+        told = view.records[0].metadata.get("belief")
         if saved is None or terminal:
             Console().print(view)
-        for record in view.records[:1]:
-            if "belief" in record.metadata:
-                print(record.metadata["belief"])
+        if told is not None:
+            print(told)
         if saved is not None:
             print(f"saved {saved}")
+
+
+def at_a_screen(texts: list[str]) -> bool:
+    """Whether there is one text, somebody at a terminal, and what serves a page."""
+    served = all(find_spec(name) is not None for name in ("starlette", "uvicorn"))
+    return served and len(texts) == 1 and sys.stdout.isatty()
 
 
 def _lists(record: Any) -> dict[str, Any]:
