@@ -110,7 +110,7 @@ def test_the_keyboard_goes_through_heads_and_layers(open_view, record):
     page.keyboard.press("Escape")
     assert part(page, "heads").is_visible()
     page.keyboard.press("1")
-    assert page.locator("nav [aria-current]").inner_text() == "Alignment"
+    assert part(page, "views").locator("[aria-current]").inner_text() == "Alignment"
 
 
 def test_an_address_opens_a_head(open_view, record):

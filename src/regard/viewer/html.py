@@ -30,6 +30,7 @@ _MODULES = (  # each imports only from those before it
     "panel.js",
     "figure.js",
     "heads.js",
+    "tokens.js",
     "dialogs.js",
     "page.js",
     "start.js",
@@ -68,9 +69,10 @@ def page(records: AttentionRecord | Sequence[AttentionRecord]) -> str:
 def payload(records: Sequence[AttentionRecord]) -> dict[str, Any]:
     """What the page is handed, as JSON values.
 
-    A record's ``weights`` are the mean over its layers and heads; ``heads`` holds each of them where there are
-    several. Its ``encoding`` says how they are written: ``"float32"`` as base64 of little-endian float32, row by
-    row; ``"codes"`` as base64 of deflated bytes, each an index into ``levels`` (see `regard.viewer.packing`).
+    A record's ``weights`` are the mean over its layers and heads; ``heads`` holds each of them where there
+    are several. Its ``encoding`` says how they are written: ``"float32"`` as base64 of little-endian float32,
+    row by row; ``"codes"`` as base64 of deflated bytes, each an index into ``levels`` (see
+    `regard.viewer.packing`).
     """
     ramps = {
         name: {paper: anchors.split() for paper, anchors in both.items()} for name, both in RAMPS.items()

@@ -152,13 +152,8 @@ export class HeadsView {
     this.buttons[this.order[place]]?.focus();
   }
 
-  /** Moves on from the chosen head by some heads and layers. */
   step(heads, layers) {
-    const { record, state, chosen } = this.page;
-    const { across } = record.heads;
-    const within = (value, count) => Math.min(Math.max(value, 0), count - 1);
-    const [layer, head] = chosen === null ? [0, 0] : [within(state.layer + layers, record.heads.layers), within(state.head + heads, across)];
-    if (state.open) this.page.set({ layer, head });
-    else this.buttons[layer * across + head].focus();
+    this.page.step(heads, layers);
+    if (!this.page.state.open) this.buttons[this.page.chosen].focus();
   }
 }

@@ -1,15 +1,16 @@
 // The page: which record, which view, what is focused. Every state has an address.
 
 import { dialogs } from "./dialogs.js";
-import { nameOf } from "./data.js";
-import { element, spoken, say } from "./dom.js";
+import { nameOf, withWeights } from "./data.js";
+import { element, fillSelect, spoken, say } from "./dom.js";
 import { Figure, NOTHING } from "./figure.js";
 import { HeadsView } from "./heads.js";
 import { Panel } from "./panel.js";
 import { Inks, isLogarithmic } from "./scale.js";
+import { TokensView } from "./tokens.js";
 import { isUnpacked, readRecords, unpackRecord } from "./unpack.js";
 
-const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading"];
+const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "choosing", "tokens", "gold", "copied"];
 const WITHOUT_ADDRESS = {
   view: null, record: 0, layer: null, head: null, open: 0, sort: "", pooling: "max", ...NOTHING,
   colours: "cividis", theme: "system", scale: "auto",
@@ -59,7 +60,7 @@ export class Page {
     this.find = (name) => root.querySelector(`[data-part="${name}"]`);
     this.panel = new Panel(this.find);
     this.figure = new Figure(this);
-    this.views = [new AlignmentView(this), new HeadsView(this)];
+    this.views = [new AlignmentView(this), new HeadsView(this), new TokensView(this)];
     this.help = dialogs(this);
     this.listRecords();
     this.listen();
@@ -70,6 +71,7 @@ export class Page {
     for (const choice of ["colours", "theme", "scale"]) {
       this.find(choice).addEventListener("change", (event) => this.set({ [choice]: event.target.value }));
     }
+    this.find("which-map").addEventListener("change", ({ target }) => this.choose(target.value === "" ? null : Number(target.value)));
     this.dark.addEventListener("change", () => this.recolour());
     document.addEventListener("keydown", (event) => this.press(event));
     window.addEventListener("hashchange", () => this.readAddress());
@@ -129,7 +131,8 @@ export class Page {
   /** Changes the state, its address, and as much of the page as that takes. */
   set(change) {
     const other = (name) => name in change && change[name] !== this.state[name];
-    const anew = ["record", "view", "sort", "open"].some(other) || (this.state.open && ["layer", "head"].some(other));
+    const mapShown = this.state.open || this.view.showsOneMap;
+    const anew = ["record", "view", "sort", "open"].some(other) || (mapShown && ["layer", "head"].some(other));
     const repaint = ["colours", "theme", "scale", "pooling"].some(other);
     const forgotten = other("record") ? { ...NOTHING, layer: null, head: null, open: 0, sort: "" } : {};
     this.state = { ...this.state, ...forgotten, ...change };
@@ -150,6 +153,7 @@ export class Page {
     say(this.find("output"), record.output);
     this.find("input-name").textContent = record.same ? "text" : "input";
     this.find("output-row").hidden = record.same;
+    this.find("texts").hidden = this.view.name === "tokens";
     const empty = record.queries.length === 0 || record.keys.length === 0;
     this.find("empty").hidden = !empty;
     this.find("desk").dataset.view = this.view.name;
@@ -226,13 +230,55 @@ export class Page {
     this.view.recolour();
   }
 
+  /** Lets the reader choose between the mean and one head, for a view that shows one map. */
+  offerMaps() {
+    const { record } = this;
+    if (!record.heads) return;
+    const { layers, across } = record.heads;
+    const ofLayer = (layer) => Array.from({ length: across }, (_, head) => [`${layer * across + head}`, `layer ${layer}, head ${head}`]);
+    const groups = Array.from({ length: layers }, (_, layer) => [`Layer ${layer}`, ofLayer(layer)]);
+    fillSelect(this.find("which-map"), [["", "mean of all heads"], ...groups], `${this.chosen ?? ""}`);
+    this.find("choosing").hidden = false;
+  }
+
+  /** The record with the map of the chosen head, or of the mean; null if it has not come yet. */
+  get shown() {
+    const { record, chosen } = this;
+    if (chosen === null) return record.weights && record;
+    return record.maps[chosen] && withWeights(record, record.maps[chosen]);
+  }
+
+  /** Chooses a head by its number, or the mean by null. */
+  choose(index) {
+    const { across } = this.record.heads;
+    this.set(index === null ? { layer: null, head: null } : { layer: Math.floor(index / across), head: index % across });
+  }
+
+  /** Moves on from the chosen head by some heads and layers. */
+  step(heads, layers) {
+    if (!this.record.heads) return;
+    const { state, chosen } = this;
+    const within = (value, count) => Math.min(Math.max(value, 0), count - 1);
+    const { layers: count, across } = this.record.heads;
+    const place = [within(state.layer + layers, count), within(state.head + heads, across)];
+    this.set(chosen === null ? { layer: 0, head: 0 } : { layer: place[0], head: place[1] });
+  }
+
+  /** Goes to a word that was searched for. */
+  seek(side, index) {
+    if (this.view.seek) return this.view.seek(side, index);
+    if (this.view.name !== "alignment" && !this.state.open) this.set({ view: "tokens" });
+    if (this.view.seek) this.view.seek(side, index);
+    else this.large?.click({ ...NOTHING, [side]: index });
+  }
+
   speak(text) {
     this.find("spoken").textContent = text;
   }
 
   /** Lets go of what is focused, then of what is open. */
   close() {
-    if (this.focused) this.set(NOTHING);
+    if (this.state.query !== null || this.state.key !== null) this.set(NOTHING);
     else if (this.state.open) this.set({ open: 0 });
     else this.set({ layer: null, head: null });
   }
@@ -243,7 +289,7 @@ export class Page {
     const steps = { h: [-1, 0], l: [1, 0], j: [0, 1], k: [0, -1] };
     if (event.key === "Escape") this.close();
     else if (/^[1-9]$/.test(event.key) && this.fitting[event.key - 1]) this.set({ view: this.fitting[event.key - 1].name });
-    else if (event.key in steps && this.view.step) this.view.step(...steps[event.key]);
+    else if (event.key in steps) (this.view.step ? this.view : this).step(...steps[event.key]);
     else this.help(event);
   }
 
