@@ -56,6 +56,6 @@ def open_view(browser: Browser, tmp_path: Path):
     yield open_one
     for one in opened:
         assert [url for url in one.requests if not url.startswith(("file:", "data:"))] == []
-        assert len([url for url in one.requests if url.startswith("file:")]) == 1
+        assert len({url for url in one.requests if url.startswith("file:")}) == 1
         assert one.complaints == []
         one.page.context.close()

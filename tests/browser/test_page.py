@@ -115,9 +115,10 @@ def focused(page) -> tuple[str, str]:
 
 def test_the_keyboard_reaches_every_cell(open_view, record):
     page = open_view(record)
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
+    for _ in range(12):  # past the choices of the page
+        page.keyboard.press("Tab")
+        if part(page, "grid").evaluate("grid => grid === document.activeElement"):
+            break
     assert part(page, "grid").evaluate("grid => grid === document.activeElement")
     assert focused(page) == ("a", "eine")
     for key, expected in [

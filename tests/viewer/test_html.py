@@ -112,7 +112,7 @@ def test_tokens_are_never_set_as_markup(words):
 
 def test_the_same_records_give_the_same_page(words):
     assert page([words]) == page(words)
-    assert payload([words])["version"] == 1
+    assert payload([words])["version"] == 2
 
 
 def test_layers_and_heads_are_averaged_and_named():

@@ -11,14 +11,30 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
+
 from regard.errors import InputError
 from regard.record import AttentionRecord
 from regard.viewer.colours import RAMPS
+from regard.viewer.packing import as_floats, suited
 from regard.viewer.tokens import is_character, is_mark, is_quiet, show, shown_order
 
 __all__ = ["page", "payload"]
 
-_MODULES = ("data.js", "map.js", "page.js")  # each imports only from those before it
+_MODULES = (  # each imports only from those before it
+    "dom.js",
+    "data.js",
+    "unpack.js",
+    "scale.js",
+    "map.js",
+    "panel.js",
+    "figure.js",
+    "heads.js",
+    "tokens.js",
+    "dialogs.js",
+    "page.js",
+    "start.js",
+)
 
 
 def page(records: AttentionRecord | Sequence[AttentionRecord]) -> str:
@@ -28,7 +44,7 @@ def page(records: AttentionRecord | Sequence[AttentionRecord]) -> str:
     hash and forbids every request.
 
     Args:
-        records: what to show; layers and heads are averaged.
+        records: what to show.
 
     Returns:
         The HTML document, to be written as UTF-8.
@@ -51,11 +67,17 @@ def page(records: AttentionRecord | Sequence[AttentionRecord]) -> str:
 
 
 def payload(records: Sequence[AttentionRecord]) -> dict[str, Any]:
-    """What the page is handed, as JSON values; weights are base64 of little-endian float32, row by row."""
+    """What the page is handed, as JSON values.
+
+    A record's ``weights`` are the mean over its layers and heads; ``heads`` holds each of them where there
+    are several. Its ``encoding`` says how they are written: ``"float32"`` as base64 of little-endian float32,
+    row by row; ``"codes"`` as base64 of deflated bytes, each an index into ``levels`` (see
+    `regard.viewer.packing`).
+    """
     ramps = {
         name: {paper: anchors.split() for paper, anchors in both.items()} for name, both in RAMPS.items()
     }
-    return {"version": 1, "ramps": ramps, "records": [_record(record) for record in records]}
+    return {"version": 2, "ramps": ramps, "records": [_record(record) for record in records]}
 
 
 def _record(record: AttentionRecord) -> Mapping[str, Any]:
@@ -64,6 +86,8 @@ def _record(record: AttentionRecord) -> Mapping[str, Any]:
         "title": show(record.title) if record.title else "",
         "note": f"mean over {averaged}" if averaged else "",
         "score": record.metadata.get("score", ""),
+        "kind": record.metadata.get("kind", ""),
+        "belief": record.metadata.get("belief", ""),
         "input": _text(record.key_tokens),
         "output": _text(record.query_tokens),
         "queries": [show(token) for token in record.query_tokens],
@@ -72,11 +96,44 @@ def _record(record: AttentionRecord) -> Mapping[str, Any]:
         "quietKeys": [index for index, token in enumerate(record.key_tokens) if is_quiet(token)],
         "order": shown_order(record.key_tokens),
         "upright": all(map(is_character, record.key_tokens)),
+        "same": record.query_tokens == record.key_tokens,
         "copied": sorted(record.copied),
         "sure": sorted(record.sure),
         "possible": sorted(record.possible - record.sure),
-        "weights": base64.b64encode(record.alignment.astype("<f4").tobytes()).decode("ascii"),
+        "pooled": record.pooled,
+        **_maps(record),
     }
+
+
+def _maps(record: AttentionRecord) -> Mapping[str, Any]:
+    """The numbers of a record: its mean map and, of several heads, each map and what is known of it."""
+    rows, columns = record.weights.shape[-2:]
+    several = record.weights.ndim > 2 and record.weights.size > rows * columns > 0
+    largest = record.largest
+    codes = suited([record.weights, *([] if largest is None else [largest])])
+    write = as_floats if codes is None else codes.pack
+    sent: dict[str, Any] = {
+        "shape": (rows, columns),
+        "encoding": "float32" if codes is None else "codes",
+        "levels": [] if codes is None else [float(f"{level:.7g}") for level in codes.levels],
+        "growth": 1 if codes is None else codes.growth,
+        "weights": write(record.alignment),
+        "largest": "" if largest is None else write(largest.reshape(-1, rows, columns).max(axis=0)),
+        "heads": None,
+    }
+    if several:
+        across = 1 if record.axes[-3] == "layer" else record.weights.shape[-3]
+        sent["heads"] = {
+            "layers": int(np.prod(record.weights.shape[:-2])) // across,
+            "across": across,
+            "maps": [write(one) for one in record.weights.reshape(-1, rows, columns)],
+            "largest": [] if largest is None else [write(one) for one in largest.reshape(-1, rows, columns)],
+            "statistics": {
+                show(name): [float(f"{number:.6g}") for number in numbers.ravel()]
+                for name, numbers in record.statistics.items()
+            },
+        }
+    return sent
 
 
 def _text(tokens: Sequence[str]) -> str:

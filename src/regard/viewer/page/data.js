@@ -1,27 +1,34 @@
-// From the payload of the page to records with weights, ranks and sentences.
+// Records as the page works with them: weights, ranks and sentences.
 
-export function readRecords(payload) {
-  return payload.records.map((record) => ({ ...record, weights: decodeWeights(record.weights) }));
+/** The weights of one map, row by row: as floats, or as codes that `levels` says the weights of. */
+export class Weights {
+  constructor(rows, columns, values, levels = null) {
+    Object.assign(this, { rows, columns, values, levels });
+  }
+
+  at(row, column) {
+    const value = this.values[row * this.columns + column];
+    return this.levels ? this.levels[value] : value;
+  }
 }
 
-function decodeWeights(base64) {
-  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-  const view = new DataView(bytes.buffer);
-  return Float32Array.from({ length: bytes.length / 4 }, (_, index) => view.getFloat32(4 * index, true));
+/** The same record with another map: that of one head, say. */
+export function withWeights(record, weights) {
+  return Object.assign(Object.create(record), { weights });
 }
 
 export function weightAt(record, query, key) {
-  return record.weights[query * record.keys.length + key];
+  return record.weights.at(query, key);
 }
 
 /** The input words that an output word looks at most, as [key, weight], largest first. */
 export function strongestKeys(record, query, count = 5) {
-  return strongest(record.keys.length, (key) => weightAt(record, query, key), count);
+  return strongest(record.weights.columns, (key) => weightAt(record, query, key), count);
 }
 
 /** The output words that look at an input word most, as [query, weight], largest first. */
 export function strongestQueries(record, key, count = 5) {
-  return strongest(record.queries.length, (query) => weightAt(record, query, key), count);
+  return strongest(record.weights.rows, (query) => weightAt(record, query, key), count);
 }
 
 function strongest(length, weight, count) {
@@ -34,16 +41,23 @@ function strongest(length, weight, count) {
 export function rankInRow(record, query, key) {
   const own = weightAt(record, query, key);
   let larger = 0;
-  for (let other = 0; other < record.keys.length; other += 1) larger += weightAt(record, query, other) > own;
+  for (let other = 0; other < record.weights.columns; other += 1) larger += weightAt(record, query, other) > own;
   return larger + 1;
 }
 
-export function rankInWords(rank, count) {
-  if (rank === 1) return `largest of ${count} in its row`;
-  const last = rank % 10;
+/** The rank in words; of weights that travelled as codes, equal ones may differ, and the rank is a range. */
+export function rankInWords(record, query, key) {
+  const [rank, count, own] = [rankInRow(record, query, key), record.weights.columns, weightAt(record, query, key)];
+  let equal = 0;
+  for (let other = 0; other < count; other += 1) equal += weightAt(record, query, other) === own;
+  const last = rank + equal - 1;
+  if (record.weights.levels && own > 0 && last > rank) return `${ordinal(rank)} to ${ordinal(last)} of ${count} in its row`;
+  return rank === 1 ? `largest of ${count} in its row` : `${ordinal(rank)} of ${count} in its row`;
+}
+
+function ordinal(rank) {
   const teen = rank % 100 > 10 && rank % 100 < 14;
-  const ending = teen ? "th" : { 1: "st", 2: "nd", 3: "rd" }[last] || "th";
-  return `${rank}${ending} of ${count} in its row`;
+  return `${rank}${teen ? "th" : { 1: "st", 2: "nd", 3: "rd" }[rank % 10] || "th"}`;
 }
 
 export function inFigures(weight) {
@@ -59,24 +73,16 @@ export function goldOf(record, query, key) {
 /** What is said of a cell, for those who hear the page. */
 export function inWords(record, query, key) {
   const weight = weightAt(record, query, key);
-  const rank = rankInRow(record, query, key);
-  const place = rank === 1 && weight > 0 ? "its largest" : rankInWords(rank, record.keys.length);
+  const rank = rankInWords(record, query, key);
+  const place = rank.startsWith("largest") && weight > 0 ? "its largest" : rank;
   const gold = goldOf(record, query, key);
   const link = gold ? `, a ${gold} gold link` : "";
   return `“${record.queries[query]}” looks at “${record.keys[key]}” with ${inFigures(weight)}, ${place}${link}`;
 }
 
-/** 256 CSS colours from the anchors of a ramp. */
-export function inks(anchors) {
-  const stops = anchors.map((hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16)));
-  return Array.from({ length: 256 }, (_, index) => {
-    const place = (index / 255) * (stops.length - 1);
-    const low = Math.min(Math.floor(place), stops.length - 2);
-    const mix = stops[low].map((value, c) => Math.round(value + (place - low) * (stops[low + 1][c] - value)));
-    return `rgb(${mix.join(" ")})`;
-  });
-}
-
-export function inkOf(colours, weight) {
-  return colours[Math.round(255 * Math.min(Math.max(weight, 0), 1))];
+/** The name of a map: of one head where `index` is a number, else of the mean of all. */
+export function nameOf(record, index) {
+  if (index === null || !record.heads) return record.heads ? "mean of all heads" : "weights";
+  const { across } = record.heads;
+  return `layer ${Math.floor(index / across)}, head ${index % across}`;
 }

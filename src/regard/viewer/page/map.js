@@ -1,6 +1,7 @@
 // The map: words along both sides as text, weights as cells of a canvas, what is focused drawn over them.
 
-import { goldOf, inFigures, inkOf, strongestKeys, strongestQueries, weightAt } from "./data.js";
+import { goldOf, inFigures, strongestKeys, strongestQueries } from "./data.js";
+import { element } from "./dom.js";
 
 const SLANT = Math.SQRT1_2;
 const LARGEST_CELL = 44;
@@ -14,15 +15,15 @@ export class WeightMap {
     this.sheet = sheet;
     this.columnOf = [];
     record.order.forEach((key, column) => (this.columnOf[key] = column));
-    this.canvas = document.createElement("canvas");
+    this.canvas = element("canvas");
     this.canvas.className = "cells";
-    this.base = document.createElement("canvas");
+    this.base = element("canvas");
     this.rowLabels = record.queries.map((text, query) => label("row-label", text, record.quietQueries.includes(query)));
     this.keyLabels = record.keys.map((text, key) => label("column-label", text, record.quietKeys.includes(key)));
     record.copied.forEach((query) => this.rowLabels[query].classList.add("copied"));
-    this.columns = box("columns", box("corner"), ...this.keyLabels);
-    this.rows = box("rows", ...this.rowLabels);
-    sheet.replaceChildren(this.columns, box("body", this.rows, this.canvas));
+    this.columns = element("div", "columns", element("div", "corner"), ...this.keyLabels);
+    this.rows = element("div", "rows", ...this.rowLabels);
+    sheet.replaceChildren(this.columns, element("div", "body", this.rows, this.canvas));
     sheet.classList.toggle("upright", record.upright);
   }
 
@@ -71,9 +72,9 @@ export class WeightMap {
     });
   }
 
-  /** Draws all cells once, in `colours` (256 CSS colours) and the page's own. */
-  paint(colours, theme) {
-    this.colours = colours;
+  /** Draws all cells once, in `inks` and the page's own colours. */
+  paint(inks, theme) {
+    this.inks = inks;
     this.theme = theme;
     this.scale = Math.min(window.devicePixelRatio || 1, 8000 / Math.max(this.width, this.height, 1));
     for (const canvas of [this.canvas, this.base]) {
@@ -82,19 +83,17 @@ export class WeightMap {
     }
     this.canvas.style.width = `${this.width}px`;
     this.canvas.style.height = `${this.height}px`;
+    const { record } = this;
+    if (!this.width || !this.height) return;
     const pen = this.pen(this.base);
-    pen.fillStyle = colours[0];
+    pen.fillStyle = inks.css[0];
     pen.fillRect(0, 0, this.width, this.height);
     if (this.cell >= 12) this.paintGrid(pen);
-    const { record, cell } = this;
-    for (let query = 0; query < record.queries.length; query += 1) {
-      record.order.forEach((key, column) => {
-        const ink = inkOf(colours, weightAt(record, query, key));
-        if (ink === colours[0]) return;
-        pen.fillStyle = ink;
-        pen.fillRect(column * cell, query * cell, cell, cell);
-      });
-    }
+    const cells = element("canvas");
+    [cells.width, cells.height] = [record.keys.length, record.queries.length];
+    cells.getContext("2d").putImageData(inks.image(record.weights, record.order), 0, 0);
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(cells, 0, 0, this.width, this.height);
     for (const [query, key] of record.possible) this.paintGold(pen, query, key);
     for (const [query, key] of record.sure) this.paintGold(pen, query, key);
     pen.strokeStyle = this.theme.line;
@@ -119,7 +118,7 @@ export class WeightMap {
     const [x, y] = [this.columnOf[key] * cell, query * cell];
     const width = Math.min(Math.max(cell / 14, 1), 2);
     const sure = goldOf(this.record, query, key) === "sure";
-    for (const [colour, line] of [[this.colours[0], width + 1.6], [this.theme.gold, width]]) {
+    for (const [colour, line] of [[this.inks.css[0], width + 1.6], [this.theme.gold, width]]) {
       pen.strokeStyle = colour;
       pen.lineWidth = line;
       pen.beginPath();
@@ -201,10 +200,10 @@ export class WeightMap {
   drawNumber(pen, query, key, weight) {
     const { cell } = this;
     const [x, y] = [this.columnOf[key] * cell, query * cell];
-    pen.fillStyle = inkOf(this.colours, weight);
+    pen.fillStyle = this.inks.of(weight);
     pen.fillRect(x, y, cell, cell);
     if (goldOf(this.record, query, key)) this.paintGold(pen, query, key);
-    const [red, green, blue] = inkOf(this.colours, weight).match(/\d+/g).map(Number);
+    const [red, green, blue] = this.inks.colours[this.inks.step(weight)];
     pen.fillStyle = 0.299 * red + 0.587 * green + 0.114 * blue > 118 ? "#000" : "#fff";
     pen.font = `600 ${Math.round(cell * 0.36)}px ${this.theme.face}`;
     pen.textAlign = "center";
@@ -214,7 +213,7 @@ export class WeightMap {
 
   drawFocus(pen, { query, key }) {
     const [x, y] = [this.columnOf[key] * this.cell, query * this.cell];
-    for (const [colour, line, inset] of [[this.colours[0], 5, 1], [this.theme.accent, 2.5, 1]]) {
+    for (const [colour, line, inset] of [[this.inks.css[0], 5, 1], [this.theme.accent, 2.5, 1]]) {
       pen.strokeStyle = colour;
       pen.lineWidth = line;
       pen.strokeRect(x + inset, y + inset, this.cell - 2 * inset, this.cell - 2 * inset);
@@ -251,15 +250,8 @@ function light(one, active, lit, partner) {
 }
 
 function label(kind, text, quiet) {
-  const one = box(quiet ? `label ${kind} quiet` : `label ${kind}`);
+  const one = element("div", quiet ? `label ${kind} quiet` : `label ${kind}`);
   one.dir = "auto";
   one.textContent = text;
-  return one;
-}
-
-function box(className, ...children) {
-  const one = document.createElement("div");
-  one.className = className;
-  one.append(...children);
   return one;
 }

@@ -1,35 +1,79 @@
-// The page: a choice of records, the map, and a panel that answers what a number is. Every state has an address.
+// The page: which record, which view, what is focused. Every state has an address.
 
-import { goldOf, inFigures, inWords, inks, rankInRow, rankInWords, readRecords } from "./data.js";
-import { strongestKeys, strongestQueries, weightAt } from "./data.js";
-import { WeightMap } from "./map.js";
+import { dialogs } from "./dialogs.js";
+import { nameOf, withWeights } from "./data.js";
+import { element, fillSelect, spoken, say } from "./dom.js";
+import { Figure, NOTHING } from "./figure.js";
+import { HeadsView } from "./heads.js";
+import { Panel } from "./panel.js";
+import { Inks, isLogarithmic } from "./scale.js";
+import { TokensView } from "./tokens.js";
+import { isUnpacked, readRecords, unpackRecord } from "./unpack.js";
 
-const STEP = 10;
-const NOTHING = { query: null, key: null };
+const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "choosing", "tokens", "gold", "copied"];
+const WITHOUT_ADDRESS = {
+  view: null, record: 0, layer: null, head: null, open: 0, sort: "", pooling: "max", ...NOTHING,
+  colours: "cividis", theme: "system", scale: "auto",
+};
+
+/** The mean of all heads, or the one map there is, with its words. */
+class AlignmentView {
+  name = "alignment";
+  label = "Alignment";
+  hint = "Point at a word or a cell to see where it looks. Each row is an output word; the stronger the colour of a cell, the more that word looks at the input word above it.";
+
+  constructor(page) {
+    this.page = page;
+  }
+
+  fills() {
+    return true;
+  }
+
+  open() {
+    if (this.page.record.weights) this.page.showLarge(this.page.record);
+    else this.page.showLoading();
+  }
+
+  resize() {
+    this.page.large?.resize();
+  }
+
+  recolour() {
+    this.page.large?.recolour();
+  }
+
+  draw() {
+    this.page.large?.draw();
+  }
+
+  arrived(index) {
+    if (index === null) this.page.open();
+  }
+}
 
 export class Page {
   constructor(root, payload) {
     this.ramps = payload.ramps;
     this.records = readRecords(payload);
     this.dark = window.matchMedia("(prefers-color-scheme: dark)");
-    this.hover = NOTHING;
     this.find = (name) => root.querySelector(`[data-part="${name}"]`);
-    this.grid = this.find("grid");
+    this.panel = new Panel(this.find);
+    this.figure = new Figure(this);
+    this.views = [new AlignmentView(this), new HeadsView(this), new TokensView(this)];
+    this.help = dialogs(this);
     this.listRecords();
     this.listen();
     this.readAddress();
   }
 
   listen() {
-    this.find("colours").addEventListener("change", (event) => this.set({ colours: event.target.value }));
-    this.find("theme").addEventListener("change", (event) => this.set({ theme: event.target.value }));
-    this.find("twin").addEventListener("toggle", () => this.fillTable());
-    this.grid.addEventListener("pointermove", (event) => this.point(this.map.under(event)));
-    this.grid.addEventListener("pointerleave", () => this.point(NOTHING));
-    this.grid.addEventListener("click", (event) => this.click(this.map.under(event)));
-    this.grid.addEventListener("keydown", (event) => this.press(event));
-    this.grid.addEventListener("focus", () => this.enter());
+    for (const choice of ["colours", "theme", "scale"]) {
+      this.find(choice).addEventListener("change", (event) => this.set({ [choice]: event.target.value }));
+    }
+    this.find("which-map").addEventListener("change", ({ target }) => this.choose(target.value === "" ? null : Number(target.value)));
     this.dark.addEventListener("change", () => this.recolour());
+    document.addEventListener("keydown", (event) => this.press(event));
     window.addEventListener("hashchange", () => this.readAddress());
     window.addEventListener("resize", () => this.resize());
   }
@@ -39,7 +83,17 @@ export class Page {
   }
 
   get focused() {
-    return this.state.query === null ? null : { query: this.state.query, key: this.state.key };
+    return this.state.query === null || this.state.key === null ? null : { query: this.state.query, key: this.state.key };
+  }
+
+  /** The number of the chosen head; null for the mean of all. */
+  get chosen() {
+    const { layer, head } = this.state;
+    return layer === null || head === null || !this.record.heads ? null : layer * this.record.heads.across + head;
+  }
+
+  get fitting() {
+    return this.views.filter((view) => view.fills(this.record));
   }
 
   readAddress() {
@@ -48,183 +102,210 @@ export class Page {
       const value = asked.get(name);
       return value !== null && /^\d+$/.test(value) && Number(value) < below ? Number(value) : null;
     };
-    const record = number("record", this.records.length) ?? 0;
-    const query = number("query", this.records[record].queries.length);
-    const key = number("key", this.records[record].keys.length);
-    const cell = query === null || key === null ? NOTHING : { query, key };
-    const colours = Object.hasOwn(this.ramps, asked.get("colours")) ? asked.get("colours") : "cividis";
-    const theme = ["light", "dark"].includes(asked.get("theme")) ? asked.get("theme") : "system";
-    this.state = { record, ...cell, colours, theme };
+    const oneOf = (name, choices) => (choices.includes(asked.get(name)) ? asked.get(name) : WITHOUT_ADDRESS[name]);
+    const record = this.records[number("record", this.records.length) ?? 0];
+    const state = { record: this.records.indexOf(record), view: asked.get("view") };
+    Object.assign(state, { query: number("query", record.queries.length), key: number("key", record.keys.length) });
+    state.layer = number("layer", record.heads?.layers ?? 0);
+    state.head = number("head", record.heads?.across ?? 0);
+    if (state.layer === null || state.head === null) state.layer = state.head = null;
+    state.open = state.layer === null ? 0 : (number("open", 2) ?? 0);
+    state.sort = oneOf("sort", Object.keys(record.heads?.statistics ?? {}));
+    state.pooling = oneOf("pooling", ["max", "mean"]);
+    state.colours = oneOf("colours", Object.keys(this.ramps));
+    state.theme = oneOf("theme", ["light", "dark"]);
+    state.scale = oneOf("scale", ["linear", "log"]);
+    this.state = { ...WITHOUT_ADDRESS, ...state };
     this.open();
   }
 
   writeAddress() {
-    const { record, query, key, colours, theme } = this.state;
-    const kept = { record: record || null, query, key, colours: colours === "cividis" ? null : colours };
-    kept.theme = theme === "system" ? null : theme;
-    const parts = Object.entries(kept).filter(([, value]) => value !== null);
+    const kept = Object.entries(this.state).filter(([name, value]) => value !== null && value !== WITHOUT_ADDRESS[name]);
     try {
-      history.replaceState(null, "", `#${new URLSearchParams(parts)}`);
+      history.replaceState(null, "", `#${new URLSearchParams(kept)}`);
     } catch {
       // Inside a notebook's frame the page has no address of its own.
     }
   }
 
+  /** Changes the state, its address, and as much of the page as that takes. */
   set(change) {
-    const other = "record" in change && change.record !== this.state.record;
-    this.state = { ...this.state, ...change, ...(other ? NOTHING : {}) };
+    const other = (name) => name in change && change[name] !== this.state[name];
+    const mapShown = this.state.open || this.view.showsOneMap;
+    const anew = ["record", "view", "sort", "open"].some(other) || (mapShown && ["layer", "head"].some(other));
+    const repaint = ["colours", "theme", "scale", "pooling"].some(other);
+    const forgotten = other("record") ? { ...NOTHING, layer: null, head: null, open: 0, sort: "" } : {};
+    this.state = { ...this.state, ...forgotten, ...change };
     this.writeAddress();
-    if (other) this.open();
-    else if ("colours" in change || "theme" in change) this.recolour();
-    else this.draw();
+    if (anew) this.open();
+    else if (repaint) this.recolour();
+    else this.view.draw();
   }
 
   open() {
-    const { record } = this;
-    this.hover = NOTHING;
-    this.find("title").textContent = record.title || "Alignment";
-    this.find("note").textContent = record.note;
+    const { record, state } = this;
+    this.view = this.fitting.find((view) => view.name === state.view) ?? this.fitting.at(record.heads ? 1 : 0) ?? this.fitting[0];
+    this.large = null;
+    for (const part of PARTS) this.find(part).hidden = true;
+    this.find("title").textContent = record.title || this.view.label;
+    this.find("note").textContent = this.note();
     say(this.find("input"), record.input);
     say(this.find("output"), record.output);
-    this.find("empty").hidden = record.queries.length > 0 && record.keys.length > 0;
-    this.find("figure").hidden = !this.find("empty").hidden;
-    this.find("gold").hidden = record.sure.length + record.possible.length === 0;
-    this.find("copied").hidden = record.copied.length === 0;
-    this.find("records").querySelectorAll("button").forEach((button, index) => {
-      if (index === this.state.record) button.setAttribute("aria-current", "true");
-      else button.removeAttribute("aria-current");
-    });
-    this.grid.setAttribute("aria-rowcount", record.queries.length);
-    this.grid.setAttribute("aria-colcount", record.keys.length);
-    this.map = new WeightMap(this.find("sheet"), record);
-    this.fillTable();
-    this.resize();
-    if (this.focused) this.scrollTo(this.state.query, this.map.columnOf[this.state.key]);
+    this.find("input-name").textContent = record.same ? "text" : "input";
+    this.find("output-row").hidden = record.same;
+    this.find("texts").hidden = this.view.name === "tokens";
+    const empty = record.queries.length === 0 || record.keys.length === 0;
+    this.find("empty").hidden = !empty;
+    this.find("desk").dataset.view = this.view.name;
+    this.listViews();
+    this.find("records").querySelectorAll("button").forEach((button, index) => current(button, index === state.record));
+    this.panel.hint(this.view.hint);
+    this.panel.showNothing();
+    this.panel.showHead(record, this.chosen);
+    this.panel.showBelief(record);
+    this.mix();
+    if (!empty) this.view.open();
+    if (!isUnpacked(record)) this.unpack(record);
+  }
+
+  note() {
+    const { record, chosen } = this;
+    if (this.view.name === "alignment" || !record.heads) return record.note;
+    return chosen === null ? "" : nameOf(record, chosen);
+  }
+
+  /** Shows one map as large as there is room. */
+  showLarge(record) {
+    this.large = this.figure;
+    this.large.show(record);
+  }
+
+  showLoading() {
+    this.find("loading").hidden = false;
+  }
+
+  async unpack(record) {
+    if (record.unpacking) return;
+    record.unpacking = true;
+    const loading = this.find("loading");
+    try {
+      await unpackRecord(record, () => this.chosen, (done, of, index) => {
+        if (record !== this.record) return;
+        loading.hidden = done === of;
+        loading.textContent = `${done} of ${of} maps are unpacked.`;
+        this.view.arrived(index);
+        if (done === of) performance.mark("unpacked");
+      });
+    } catch (error) {
+      const remedy = "DecompressionStream" in window ? "The file is damaged: save it again." : "This browser cannot unpack it: open it with a newer one (from 2023 on).";
+      this.find("failed").textContent = `The weights cannot be read (${error.message}). ${remedy}`;
+      this.find("failed").hidden = false;
+      loading.hidden = true;
+    }
   }
 
   resize() {
-    const area = this.grid;
-    this.map.layOut({ width: area.clientWidth, height: window.innerHeight * 0.7 });
-    this.recolour();
+    this.view.resize();
+  }
+
+  /** Chooses inks and shades for the theme, the colours and the scale. */
+  mix() {
+    const { colours, theme, scale } = this.state;
+    const paper = theme === "system" ? (this.dark.matches ? "dark" : "light") : theme;
+    document.documentElement.dataset.theme = paper;
+    for (const choice of ["colours", "theme", "scale", "pooling"]) this.find(choice).value = this.state[choice];
+    const logarithmic = isLogarithmic(this.record, scale);
+    this.inks = new Inks(this.ramps[colours][paper], logarithmic ? Inks.floorFor(this.record) : 0);
+    this.find("ramp").style.background = this.inks.gradient;
+    this.find("least").textContent = logarithmic ? `${Number(this.inks.floor.toPrecision(1))} or less` : "0";
+    this.find("kind-of-scale").textContent = logarithmic ? "logarithmic" : "linear";
+    const style = getComputedStyle(document.documentElement);
+    const own = (name) => style.getPropertyValue(`--${name}`).trim();
+    this.shades = { face: getComputedStyle(document.body).fontFamily };
+    for (const shade of ["grid", "line", "gold", "accent", "veil", "ink", "quiet", "page"]) this.shades[shade] = own(shade);
   }
 
   recolour() {
-    const { colours, theme } = this.state;
-    const paper = theme === "system" ? (this.dark.matches ? "dark" : "light") : theme;
-    document.documentElement.dataset.theme = paper;
-    this.find("colours").value = colours;
-    this.find("theme").value = theme;
-    const style = getComputedStyle(document.documentElement);
-    const own = (name) => style.getPropertyValue(`--${name}`).trim();
-    const anchors = this.ramps[colours][paper];
-    this.find("scale").style.background = `linear-gradient(to right, ${anchors.map((hex) => `#${hex}`).join(", ")})`;
-    const shades = { grid: own("grid"), line: own("line"), gold: own("gold"), accent: own("accent"), veil: own("veil") };
-    this.map.paint(inks(anchors), { ...shades, face: getComputedStyle(document.body).fontFamily });
-    this.draw();
+    this.mix();
+    this.view.recolour();
   }
 
-  draw() {
-    const lit = this.lit();
-    this.map.show(lit, this.focused);
-    this.fillPanel(lit);
-  }
-
-  /** What the pointer is at, else what is focused; the word of a focused cell stands for that cell. */
-  lit() {
-    const { focused, hover } = this;
-    if (hover.query === null && hover.key === null) return focused ?? NOTHING;
-    const ofRow = hover.key === null && hover.query === focused?.query;
-    const ofColumn = hover.query === null && hover.key === focused?.key;
-    return ofRow || ofColumn ? focused : hover;
-  }
-
-  point(place) {
-    if (place.query === this.hover.query && place.key === this.hover.key) return;
-    this.hover = place;
-    this.draw();
-  }
-
-  click({ query, key }) {
-    if (query === null && key === null) return;
+  /** Lets the reader choose between the mean and one head, for a view that shows one map. */
+  offerMaps() {
     const { record } = this;
-    const partner = query === null ? strongestQueries(record, key, 1) : strongestKeys(record, query, 1);
-    const best = partner.length ? partner[0][0] : 0;
-    this.moveTo(query ?? best, key ?? best);
+    if (!record.heads) return;
+    const { layers, across } = record.heads;
+    const ofLayer = (layer) => Array.from({ length: across }, (_, head) => [`${layer * across + head}`, `layer ${layer}, head ${head}`]);
+    const groups = Array.from({ length: layers }, (_, layer) => [`Layer ${layer}`, ofLayer(layer)]);
+    fillSelect(this.find("which-map"), [["", "mean of all heads"], ...groups], `${this.chosen ?? ""}`);
+    this.find("choosing").hidden = false;
   }
 
-  enter() {
-    if (!this.focused && this.grid.matches(":focus-visible")) this.click({ query: 0, key: null });
+  /** The record with the map of the chosen head, or of the mean; null if it has not come yet. */
+  get shown() {
+    const { record, chosen } = this;
+    if (chosen === null) return record.weights && record;
+    return record.maps[chosen] && withWeights(record, record.maps[chosen]);
+  }
+
+  /** Chooses a head by its number, or the mean by null. */
+  choose(index) {
+    const { across } = this.record.heads;
+    this.set(index === null ? { layer: null, head: null } : { layer: Math.floor(index / across), head: index % across });
+  }
+
+  /** Moves on from the chosen head by some heads and layers. */
+  step(heads, layers) {
+    if (!this.record.heads) return;
+    const { state, chosen } = this;
+    const within = (value, count) => Math.min(Math.max(value, 0), count - 1);
+    const { layers: count, across } = this.record.heads;
+    const place = [within(state.layer + layers, count), within(state.head + heads, across)];
+    this.set(chosen === null ? { layer: 0, head: 0 } : { layer: place[0], head: place[1] });
+  }
+
+  /** Goes to a word that was searched for. */
+  seek(side, index) {
+    if (this.view.seek) return this.view.seek(side, index);
+    if (this.view.name !== "alignment" && !this.state.open) this.set({ view: "tokens" });
+    if (this.view.seek) this.view.seek(side, index);
+    else this.large?.click({ ...NOTHING, [side]: index });
+  }
+
+  speak(text) {
+    this.find("spoken").textContent = text;
+  }
+
+  /** Lets go of what is focused, then of what is open. */
+  close() {
+    if (this.state.query !== null || this.state.key !== null) this.set(NOTHING);
+    else if (this.state.open) this.set({ open: 0 });
+    else this.set({ layer: null, head: null });
   }
 
   press(event) {
-    const { record } = this;
-    if (event.key === "Escape") {
-      this.hover = NOTHING;
-      this.set(NOTHING);
-      return;
-    }
-    const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-    Object.assign(moves, { PageUp: [-STEP, 0], PageDown: [STEP, 0], Home: [0, -Infinity], End: [0, Infinity] });
-    if (!(event.key in moves) || event.altKey || event.metaKey) return;
-    event.preventDefault();
-    let [down, right] = moves[event.key];
-    if (event.ctrlKey && Math.abs(right) === Infinity) down = right;
-    const far = event.shiftKey && event.key.startsWith("Arrow") ? STEP : 1;
-    const { query, key } = this.focused ?? { query: 0, key: record.order[0] };
-    const within = (value, count) => Math.min(Math.max(value, 0), count - 1);
-    const column = within(record.order.indexOf(key) + right * far, record.order.length);
-    this.moveTo(within(query + down * far, record.queries.length), record.order[column]);
+    if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
+    if (event.target.closest("input, select, textarea, dialog")) return;
+    const steps = { h: [-1, 0], l: [1, 0], j: [0, 1], k: [0, -1] };
+    if (event.key === "Escape") this.close();
+    else if (/^[1-9]$/.test(event.key) && this.fitting[event.key - 1]) this.set({ view: this.fitting[event.key - 1].name });
+    else if (event.key in steps) (this.view.step ? this.view : this).step(...steps[event.key]);
+    else this.help(event);
   }
 
-  moveTo(query, key) {
-    this.hover = NOTHING;
-    this.set({ query, key });
-    const cell = this.find("cell");
-    cell.textContent = inFigures(weightAt(this.record, query, key));
-    cell.setAttribute("aria-rowindex", query + 1);
-    cell.setAttribute("aria-colindex", this.map.columnOf[key] + 1);
-    this.find("spoken").textContent = inWords(this.record, query, key);
-    this.scrollTo(query, this.map.columnOf[key]);
-  }
-
-  scrollTo(query, column) {
-    const { cell, left, top } = this.map;
-    const area = this.grid;
-    const into = (at, size, from) => Math.min(Math.max(from, at + cell - size), at);
-    area.scrollLeft = into(column * cell, area.clientWidth - left, area.scrollLeft);
-    area.scrollTop = into(query * cell, area.clientHeight - top, area.scrollTop);
-  }
-
-  fillPanel({ query, key }) {
-    const { record } = this;
-    const both = query !== null && key !== null;
-    this.find("hint").hidden = query !== null || key !== null;
-    this.find("answer").hidden = !both;
-    if (both) {
-      const gold = goldOf(record, query, key);
-      say(this.find("from"), record.queries[query]);
-      say(this.find("to"), record.keys[key]);
-      this.find("number").textContent = inFigures(weightAt(record, query, key));
-      this.find("rank").textContent = rankInWords(rankInRow(record, query, key), record.keys.length);
-      this.find("link").textContent = gold && `${gold} gold link`;
-    }
-    const keys = query === null ? [] : strongestKeys(record, query);
-    const queries = key === null ? [] : strongestQueries(record, key);
-    this.fillBars("looks", query !== null, record.queries[query], "looks most at", record.keys, keys);
-    this.fillBars("looked", key !== null, record.keys[key], "is looked at most by", record.queries, queries);
-  }
-
-  fillBars(part, shown, word, verb, words, partners) {
-    const section = this.find(part);
-    section.hidden = !shown;
-    if (!shown) return;
-    section.querySelector("h3").replaceChildren(spoken(word), ` ${partners.length ? verb : "has no weight"}`);
-    const bars = partners.map(([index, weight]) => {
-      const bar = element("span", "bar");
-      bar.style.width = `${Math.min(Math.max(weight, 0), 1) * 100}%`;
-      return element("li", "", spoken(words[index]), element("span", "track", bar), element("span", "figure", inFigures(weight)));
+  listViews() {
+    const rail = this.find("views");
+    rail.hidden = this.fitting.length < 2;
+    const focused = rail.contains(document.activeElement);
+    const buttons = this.fitting.map((view) => {
+      const button = element("button", "", view.label);
+      button.type = "button";
+      current(button, view === this.view);
+      button.addEventListener("click", () => this.set({ view: view.name }));
+      return element("li", "", button);
     });
-    section.querySelector("ol").replaceChildren(...bars);
+    rail.querySelector("ol").replaceChildren(...buttons);
+    if (focused) rail.querySelector("[aria-current]").focus();
   }
 
   listRecords() {
@@ -241,43 +322,9 @@ export class Page {
     });
     rail.querySelector("ol").replaceChildren(...buttons);
   }
-
-  fillTable() {
-    const { record } = this;
-    const table = this.find("table");
-    table.replaceChildren();
-    if (!this.find("twin").open) return;
-    const head = element("tr", "", element("td"), ...record.order.map((key) => heading("col", record.keys[key])));
-    const rows = record.queries.map((word, query) => {
-      const cells = record.order.map((key) => element("td", "", inFigures(weightAt(record, query, key))));
-      return element("tr", "", heading("row", word), ...cells);
-    });
-    table.append(element("thead", "", head), element("tbody", "", ...rows));
-  }
 }
 
-function element(tag, className = "", ...children) {
-  const one = document.createElement(tag);
-  if (className) one.className = className;
-  one.append(...children);
-  return one;
+function current(button, is) {
+  if (is) button.setAttribute("aria-current", "true");
+  else button.removeAttribute("aria-current");
 }
-
-function spoken(word) {
-  const one = element("bdi", "word", word);
-  one.dir = "auto";
-  return one;
-}
-
-function say(one, text) {
-  one.dir = "auto";
-  one.textContent = text;
-}
-
-function heading(scope, word) {
-  const one = element("th", "", spoken(word));
-  one.scope = scope;
-  return one;
-}
-
-new Page(document.body, JSON.parse(document.getElementById("regard-data").textContent));
