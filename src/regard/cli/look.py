@@ -95,7 +95,7 @@ def look(
         if not (save or terminal or as_json or believe or target or nbest > 1) and at_a_screen(texts):
             live = live_of(model, kind=kind, layer=layer, head=head, generate=generate)
             records = live.look(texts[0], lambda done, total: None)
-            serve(live, records, port=port, browser=browser, say=Console(soft_wrap=True).print)
+            serve(live, texts[0], records, port=port, browser=browser, say=Console(soft_wrap=True).print)
             return
         wanted = None if target is None else utf8(target, "--target").strip()
         view = look_at(

@@ -35,9 +35,16 @@ _MODULES = (  # each imports only from those before it
     "page.js",
     "start.js",
 )
+_LIVE = "live.js"
+_FORM = """<form class="live" data-part="live">
+  <label for="live-text">Text</label>
+  <textarea id="live-text" rows="2" dir="auto" spellcheck="false">{text}</textarea>
+  <button type="submit">Look</button>
+  <p><progress hidden></progress> <span role="status"></span></p>
+</form>"""
 
 
-def page(records: AttentionRecord | Sequence[AttentionRecord]) -> str:
+def page(records: AttentionRecord | Sequence[AttentionRecord], *, live: str | None = None) -> str:
     """One self-contained HTML page with one record or several to choose from.
 
     The page runs only the script it came with: its content policy names that script and its style by their
@@ -45,6 +52,8 @@ def page(records: AttentionRecord | Sequence[AttentionRecord]) -> str:
 
     Args:
         records: what to show.
+        live: the text that was looked at, where `regard.viewer.server` serves the page: it may be changed and
+            looked at anew. None for a page on its own.
 
     Returns:
         The HTML document, to be written as UTF-8.
@@ -55,9 +64,10 @@ def page(records: AttentionRecord | Sequence[AttentionRecord]) -> str:
     records = [records] if isinstance(records, AttentionRecord) else list(records)
     if not records:
         raise InputError("page(): there is no record to show.")
-    style, module = _read("page.css"), _module()
+    style, module = _read("page.css"), _module(_MODULES if live is None else (*_MODULES, _LIVE))
     parts = {
-        "policy": _policy(style, module),
+        "policy": _policy(style, module, "'none'" if live is None else "'self'"),
+        "live": "" if live is None else _FORM.format(text=html.escape(live)),
         "title": html.escape(show(records[0].title) if records[0].title else "Alignment"),
         "style": style,
         "module": module,
@@ -150,19 +160,19 @@ def _escaped_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _policy(style: str, module: str) -> str:
+def _policy(style: str, module: str, connections: str) -> str:
     def fingerprint(text: str) -> str:
         return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") + "'"
 
     return (
         f"default-src 'none'; script-src {fingerprint(module)}; style-src {fingerprint(style)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        f"connect-src {connections}; img-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
-def _module() -> str:
+def _module(names: Sequence[str]) -> str:
     """The page's modules as one: what they import from each other is there already."""
-    text = "\n".join(_read(name) for name in _MODULES)
+    text = "\n".join(_read(name) for name in names)
     text = re.sub(r'^import [^;]* from "\./[\w.]+";\n', "", text, flags=re.MULTILINE)
     return re.sub(r"^export ", "", text, flags=re.MULTILINE)
 

@@ -51,12 +51,12 @@ class Live:
     part: Callable[[int, int, int, slice, slice], np.ndarray] | None = None
 
 
-def application(live: Live, records: Sequence[AttentionRecord], port: int) -> Any:
+def application(live: Live, text: str, records: Sequence[AttentionRecord], port: int) -> Any:
     """The page as an ASGI application.
 
     Args:
         live: what it asks of the model.
-        records: what it shows first.
+        text: that was looked at first, and records: what was found.
         port: it listens on, which requests have to name.
 
     Raises:
@@ -71,10 +71,10 @@ def application(live: Live, records: Sequence[AttentionRecord], port: int) -> An
         raise InputError("the live page needs starlette and uvicorn: pip install 'regard[look]'.") from None
     names = {f"{host}:{port}" for host in (HOST, "localhost")}
     origins = {f"http://{name}" for name in names}
-    busy, shown = threading.Lock(), list(records)
+    busy, shown, texts = threading.Lock(), list(records), [text]
 
     async def first(request: Request) -> Response:
-        return HTMLResponse(page(shown, live=True), headers=NEVER_KEPT)
+        return HTMLResponse(page(shown, live=texts[-1]), headers=NEVER_KEPT)
 
     async def look(request: Request) -> Response:
         body = await _body(request)
@@ -84,7 +84,7 @@ def application(live: Live, records: Sequence[AttentionRecord], port: int) -> An
                 raise TypeError
         except (ValueError, KeyError, TypeError):
             return PlainTextResponse("The request is a JSON object with a text.", 400)
-        return StreamingResponse(_answer(live, text, shown, busy), media_type="application/x-ndjson")
+        return StreamingResponse(_answer(live, text, shown, texts, busy), media_type="application/x-ndjson")
 
     async def part(request: Request) -> Response:
         asked = request.query_params
@@ -129,6 +129,7 @@ def application(live: Live, records: Sequence[AttentionRecord], port: int) -> An
 
 def serve(
     live: Live,
+    text: str,
     records: Sequence[AttentionRecord],
     *,
     port: int = 0,
@@ -138,7 +139,7 @@ def serve(
     """Show the page until Ctrl-C, or until the terminal is closed.
 
     Args:
-        live, records: as for `application`.
+        live, text, records: as for `application`.
         port: to listen on; 0 takes a free one.
         browser: whether to open one. Where there is none the address is all there is.
         say: is handed the address.
@@ -155,11 +156,15 @@ def serve(
     try:
         listening.bind((HOST, port))
     except OSError as error:
+        listening.close()
         raise InputError(f"port {port} cannot be listened on: {error.strerror}. Choose another.") from None
     port = listening.getsockname()[1]
     address = f"http://{HOST}:{port}/"
     config = uvicorn.Config(
-        application(live, records, port), log_level="warning", lifespan="off", timeout_graceful_shutdown=1
+        application(live, text, records, port),
+        log_level="warning",
+        lifespan="off",
+        timeout_graceful_shutdown=1,
     )
     say(f"{address}  (Ctrl-C ends it)")
     if browser:
@@ -205,7 +210,7 @@ def _refusal(request: Any, names: set[str], origins: set[str]) -> str | None:
 
 
 async def _answer(
-    live: Live, text: str, shown: list[AttentionRecord], busy: threading.Lock
+    live: Live, text: str, shown: list[AttentionRecord], texts: list[str], busy: threading.Lock
 ) -> AsyncIterator[bytes]:
     """A line of JSON for each step: how far it is, then that the page may load anew, or what went wrong."""
     loop, steps = asyncio.get_running_loop(), asyncio.Queue()
@@ -216,7 +221,8 @@ async def _answer(
     def work() -> None:
         try:
             with busy:  # one model, one text at a time
-                shown[:] = live.look(text, lambda done, total: told({"done": done, "total": total}))
+                found = live.look(text, lambda done, total: told({"done": done, "total": total}))
+                shown[:], texts[:] = found, [text]
                 told({"ready": True})
         except RegardError as error:
             told({"error": str(error)})
