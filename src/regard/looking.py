@@ -41,7 +41,7 @@ def look(
         text: one input, or several.
         target: what an encoder–decoder is made to say; where None, what it says by itself.
         nbest: of a trained model, how many outputs of each text to show.
-        kind, layer, head: which heads, counted from 1: kind is "encoder", "decoder", "cross" or, of a trained
+        kind, layer, head: which heads, counted from 0: kind is "encoder", "decoder", "cross" or, of a trained
             model that copies, "copy".
         tokenizer: the model's own; not for one of regard.
         generate: how many tokens a model of `transformers` says by itself after the text.
@@ -80,8 +80,8 @@ def look(
             opened.network,
             texts[0],
             tokenizer=opened.tokenizer,
-            layer=None if layer is None else layer - 1,
-            head=None if head is None else head - 1,
+            layer=layer,
+            head=head,
         )
         told = {"belief": str(found)}
         records = [replace(record, metadata=dict(record.metadata) | told) for record in records]
@@ -117,7 +117,7 @@ def live(
         if not latest:
             raise InputError("part(): nothing has been looked at yet.")
         record = latest[0].records[number]
-        above, beside = (layer - 1 if layer else above), (head - 1 if head else beside)
+        above, beside = above if layer is None else layer, beside if head is None else head
         which = {"kind": record.metadata["kind"], "text": int(record.metadata["text"])}
         return latest[0].part(above, beside, rows, columns, **which)
 
@@ -153,14 +153,14 @@ def _chosen(record: AttentionRecord, layer: int | None, head: int | None) -> Att
     for name, asked, axis in (("layer", layer, 0), ("head", head, 1)):
         if asked is None:
             continue
-        if not 1 <= asked <= record.weights.shape[axis]:
-            kind, most = record.metadata["kind"], record.weights.shape[axis]
-            raise InputError(f"look(): {name} is from 1 to {most} in the {kind}; got {asked}.")
+        if not 0 <= asked < record.weights.shape[axis]:
+            kind, most = record.metadata["kind"], record.weights.shape[axis] - 1
+            raise InputError(f"look(): {name} is from 0 to {most} in the {kind}; got {asked}.")
         record = replace(
             record,
-            weights=record.weights.take([asked - 1], axis),
-            largest=None if record.largest is None else record.largest.take([asked - 1], axis),
-            statistics={key: of.take([asked - 1], axis) for key, of in record.statistics.items()},
+            weights=record.weights.take([asked], axis),
+            largest=None if record.largest is None else record.largest.take([asked], axis),
+            statistics={key: of.take([asked], axis) for key, of in record.statistics.items()},
             title=f"{record.title}, {name} {asked}",
         )
     return record

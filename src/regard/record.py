@@ -151,10 +151,9 @@ class AttentionRecord:
         """
         if self.weights.ndim == 2:
             return self.weights
-        leading = self.weights.reshape(-1, *self.weights.shape[-2:])
-        if not len(leading):
+        if not self.weights.size:
             return np.zeros(self.weights.shape[-2:], np.float32)
-        return leading.mean(axis=0, dtype=np.float32)
+        return self.weights.mean(axis=tuple(range(self.weights.ndim - 2)), dtype=np.float32)
 
     def links(self) -> frozenset[Link]:
         """The input word that each output word looks at most, as ``(query index, key index)``.

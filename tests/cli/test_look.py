@@ -78,10 +78,10 @@ def test_single_heads_of_a_transformer_are_shown_with_their_names(pairs, answer,
     recipe = Recipe().changed({"data": {"tokenizer": "word"}, "model": small, "training": training})
     fit(pairs, recipe=recipe, out=tmp_path / "run")
     asked = ("look", tmp_path / "run", "1 2 3", "--target", "3 2 1")
-    records = answer(*asked, "--kind", "encoder")["records"]
-    assert [(r["kind"], r["layer"], r["head"]) for r in records] == [
-        ("encoder", layer, head) for layer in "12" for head in "12"
-    ]
-    assert records[0]["output_words"] == records[0]["input_words"] == ["1", "2", "3"]
-    (record,) = answer(*asked, "--layer", 1, "--head", 2)["records"]
+    (record,) = answer(*asked, "--kind", "encoder")["records"]
+    assert record["kind"] == "encoder" and len(record["weights"]) == len(record["weights"][0]) == 2
+    assert record["output_words"] == record["input_words"] == ["1", "2", "3"]
+    assert len(record["statistics"]["entropy"]) == 2
+    (record,) = answer(*asked, "--layer", 0, "--head", 1)["records"]
     assert (record["kind"], record["output_words"]) == ("cross", ["3", "2", "1"])
+    assert len(record["weights"]) == len(record["weights"][0]) == 1

@@ -47,9 +47,14 @@ def by_words(model, ids):
 
 
 @pytest.mark.parametrize(("kind", "layers"), [("encoder", 3), ("decoder", 2), ("cross", 2)])
-def test_there_is_a_record_for_each_layer_and_head_and_its_weights_are_the_networks(model, kind, layers):
-    records = iter(heads(model, TEXTS, TARGETS, kind=kind))
-    for number in range(2):
+def test_there_is_a_map_for_each_layer_and_head_and_its_weights_are_the_networks(model, kind, layers):
+    records = heads(model, TEXTS, TARGETS, kind=kind)
+    assert len(records) == 2
+    for number, record in enumerate(records):
+        assert record.axes == ("layer", "head", "query", "key") and record.weights.shape[:2] == (layers, 2)
+        assert record.statistics["entropy"].shape == (layers, 2)
+        assert ("previous" in record.statistics) == (kind == "encoder")
+        assert dict(record.metadata) == {"kind": kind} and record.title == f"small {kind}"
         for layer in range(layers):
             weights, source, target = weights_of(model, f"{kind}.{layer}", number)
             rows = by_words(model, source if kind == "encoder" else target)
@@ -59,34 +64,31 @@ def test_there_is_a_record_for_each_layer_and_head_and_its_weights_are_the_netwo
                 columns = [[0], *([i + 1 for i in word if i < last] for word in by_words(model, target))]
                 columns = [column for column in columns if column]
             for head in range(2):
-                record = next(records)
                 expected = [[weights[head][np.ix_(q, k)].sum(1).mean() for k in columns] for q in rows]
-                np.testing.assert_allclose(record.weights, expected, atol=1e-6)
-                assert dict(record.metadata) == {"kind": kind, "layer": str(layer + 1), "head": str(head + 1)}
-                assert record.title == f"small {kind} {layer + 1}, head {head + 1}"
-    assert next(records, None) is None
+                np.testing.assert_allclose(record.weights[layer, head], expected, atol=1e-6)
 
 
 def test_words_are_spelt_and_the_decoders_first_key_is_the_start(model):
-    (record,) = heads(model, TEXTS[1:], TARGETS[1:], kind="decoder", layer=2, head=1)
+    (record,) = heads(model, TEXTS[1:], TARGETS[1:], kind="decoder", layer=1, head=0)
     assert record.query_tokens == ("ein", "Haus")
     assert record.key_tokens[:2] == ("<s>", "ein")
-    assert record.weights[0, 2:].sum() == 0
-    (record,) = heads(model, TEXTS[1:], TARGETS[1:], kind="encoder", layer=1, head=2)
+    assert record.weights[0, 0, 0, 2:].sum() == 0
+    (record,) = heads(model, TEXTS[1:], TARGETS[1:], kind="encoder", layer=0, head=1)
+    assert record.title == "small encoder, layer 0, head 1"
     assert record.query_tokens == record.key_tokens == ("a", "house")
 
 
 def test_the_mean_over_heads_of_the_layer_that_is_shown_is_the_alignment(model):
-    shown = model.network.config.shown_layer + 1
-    records = heads(model, TEXTS[:1], TARGETS[:1], layer=shown)
+    shown = model.network.config.shown_layer
+    (record,) = heads(model, TEXTS[:1], TARGETS[:1], layer=shown)
     (aligned,) = model.align(TEXTS[:1], TARGETS[:1])
-    np.testing.assert_allclose(np.mean([r.weights for r in records], axis=0), aligned.weights, atol=1e-6)
+    np.testing.assert_allclose(record.alignment, aligned.weights, atol=1e-6)
 
 
 def test_empty_texts_have_empty_maps(model):
     for kind, shapes in (("encoder", [(0, 0), (2, 2)]), ("cross", [(2, 0), (0, 2)])):
-        records = heads(model, ["", "a house"], ["ein Haus", ""], kind=kind, layer=1, head=1)
-        assert [record.weights.shape for record in records] == shapes
+        records = heads(model, ["", "a house"], ["ein Haus", ""], kind=kind, layer=0, head=0)
+        assert [record.alignment.shape for record in records] == shapes
     heads(model, ["", "a house"], ["ein Haus", ""], kind="decoder")
 
 
@@ -96,7 +98,7 @@ def test_what_a_model_copies_by_is_one_head(model):
     copier = Model(network, model.tokenizer)
     (record,) = heads(copier, TEXTS[:1], TARGETS[:1], kind="copy")
     (aligned,) = copier.align(TEXTS[:1], TARGETS[:1])
-    np.testing.assert_allclose(record.weights, aligned.weights, atol=1e-6)
+    np.testing.assert_allclose(record.weights[0, 0], aligned.weights, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -104,10 +106,10 @@ def test_what_a_model_copies_by_is_one_head(model):
     [
         ({"kind": "sideways"}, "kind is one of encoder, decoder, cross; got 'sideways'"),
         ({"kind": "copy"}, "kind is one of"),
-        ({"layer": 3}, "layer is from 1 to 2 in the cross; got 3"),
-        ({"kind": "encoder", "layer": 4}, "layer is from 1 to 3 in the encoder; got 4"),
-        ({"head": 3}, "head is from 1 to 2; got 3"),
-        ({"layer": 0}, "layer is from 1"),
+        ({"layer": 2}, "layer is from 0 to 1 in the cross; got 2"),
+        ({"kind": "encoder", "layer": 3}, "layer is from 0 to 2 in the encoder; got 3"),
+        ({"head": 2}, "head is from 0 to 1; got 2"),
+        ({"layer": -1}, "layer is from 0"),
     ],
 )
 def test_what_the_model_has_not_got_is_refused_with_what_it_has(model, asked, message):
@@ -122,9 +124,9 @@ def test_a_recurrent_model_has_no_heads(model):
 
 
 def test_look_shows_single_heads_of_what_is_said(model):
-    view = look(model, TEXTS[0], target=TARGETS[0], kind="encoder", layer=2)
-    assert [record.metadata["head"] for record in view.records] == ["1", "2"]
+    view = look(model, TEXTS[0], target=TARGETS[0], kind="encoder", layer=1)
+    assert [record.weights.shape[:2] for record in view.records] == [(1, 2)]
     said = look(model, TEXTS, head=1)
-    assert [record.metadata["layer"] for record in said.records] == ["1", "2", "1", "2"]
+    assert [record.weights.shape[:2] for record in said.records] == [(2, 1)] * 2
     with pytest.raises(InputError, match="nbest is 2"):
         look(model, TEXTS[0], nbest=2, head=1)

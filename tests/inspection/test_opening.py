@@ -79,10 +79,10 @@ def test_all_heads_of_a_model_are_looked_at_or_one(minilm):
     opened = open_model(minilm)
     view = look(opened, "The law will be perfect.")
     assert view.record.weights.shape == (6, 12, 8, 8) and view.record.title == "model encoder"
-    one = look(opened, "The law will be perfect.", layer=1, head=3).record
+    one = look(opened, "The law will be perfect.", layer=0, head=2).record
     assert one.weights.shape == (1, 1, 8, 8) and one.statistics["previous"].shape == (1, 1)
-    with pytest.raises(InputError, match="head is from 1 to 12 in the encoder; got 13"):
-        look(opened, "A text.", head=13)
+    with pytest.raises(InputError, match="head is from 0 to 11 in the encoder; got 12"):
+        look(opened, "A text.", head=12)
 
 
 def test_a_view_can_say_how_far_to_believe_it(minilm):

@@ -17,7 +17,7 @@ TRANSLATORS = ("marian", "pegasus")
 """Models of transformers that say what they say as a trained run does."""
 
 
-TOLD = ("kind", "layer", "head", "belief")
+TOLD = ("kind", "belief")
 
 
 def look(
@@ -42,9 +42,9 @@ def look(
         ),
     ] = None,
     layer: Annotated[
-        int | None, typer.Option(help="The layer whose heads to show; all by default.", min=1)
+        int | None, typer.Option(help="The layer whose heads to show, from 0; all by default.", min=0)
     ] = None,
-    head: Annotated[int | None, typer.Option(help="The head to show; all by default.", min=1)] = None,
+    head: Annotated[int | None, typer.Option(help="The head to show, from 0; all by default.", min=0)] = None,
     text_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="One text to look at, the whole file.")
     ] = None,

@@ -12,6 +12,7 @@ from regard.data.tokenization import SPECIAL_TOKENS, START, Encoded
 from regard.decoding.translator import Model
 from regard.errors import InputError
 from regard.evaluation.alignment import merge_pieces
+from regard.evaluation.heads import describe
 from regard.record import AttentionRecord
 
 Kind = Literal["encoder", "decoder", "cross", "copy"]
@@ -42,11 +43,12 @@ def heads(
         model: a trained Transformer.
         sources, targets: as many of one as of the other.
         kind: "encoder", "decoder", "cross" or, of a model that copies, "copy".
-        layer: from 1; None for all. head: from 1; None for all.
+        layer, head: from 0; None for all.
 
     Returns:
-        For each pair, in order, a record for each layer and head, named in its title and metadata. A row
-        belongs to the word that its step emits; in the decoder's own attention the first key is the start.
+        For each pair, in order, a record with the axes layer, head, query and key, and numbers of each head.
+        A row belongs to the word that its step emits; in the decoder's own attention the first key is the
+        start.
 
     Raises:
         InputError: not a Transformer, or a kind, a layer or a head that it has not got; as many targets as
@@ -58,9 +60,7 @@ def heads(
     numbers = _heads(model, kind, head)
     left, right = (model.tokenizer.encode([text.strip() for text in side]) for side in (sources, targets))
     return [
-        record
-        for source, target in zip(left, right, strict=True)
-        for record in _records(model, source, target, names, numbers)
+        _record(model, source, target, names, numbers) for source, target in zip(left, right, strict=True)
     ]
 
 
@@ -76,22 +76,22 @@ def _names(model: Model, kind: str, layer: int | None) -> list[str]:
     if kind not in kinds:
         raise InputError(f"heads(): kind is one of {', '.join(kinds)}; got {kind!r}.")
     layers = [int(number) for name, number in known if name == kind]
-    if layer is not None and layer - 1 not in layers:
-        raise InputError(f"heads(): layer is from 1 to {len(layers)} in the {kind}; got {layer}.")
-    return [f"{kind}.{number}" for number in layers if layer in (None, number + 1)]
+    if layer is not None and layer not in layers:
+        raise InputError(f"heads(): layer is from 0 to {len(layers) - 1} in the {kind}; got {layer}.")
+    return [f"{kind}.{number}" for number in layers if layer in (None, number)]
 
 
 def _heads(model: Model, kind: str, head: int | None) -> list[int]:
     """The heads that are asked for, from 0."""
     count = 1 if kind == "copy" else model.network.config.heads
-    if head is not None and not 1 <= head <= count:
-        raise InputError(f"heads(): head is from 1 to {count}; got {head}.")
-    return list(range(count)) if head is None else [head - 1]
+    if head is not None and not 0 <= head < count:
+        raise InputError(f"heads(): head is from 0 to {count - 1}; got {head}.")
+    return list(range(count)) if head is None else [head]
 
 
-def _records(
+def _record(
     model: Model, source: Encoded, target: Encoded, names: Sequence[str], chosen: Sequence[int]
-) -> list[AttentionRecord]:
+) -> AttentionRecord:
     inputs, outputs = _side(model, source), _side(model, target)
     given = [START, *target.ids[:-1]]
     seen = {}
@@ -101,27 +101,43 @@ def _records(
             seen = model.network.look(
                 torch.tensor([source.ids]), torch.tensor([len(source.ids)]), torch.tensor([given]), names
             )
-    records = []
-    for name in names:
-        kind, number = name.split(".")
-        queries, keys = (inputs if kind == "encoder" else outputs), inputs
-        if kind == "decoder":
-            before = [0, *(word + 1 for word in outputs.numbers[:-1])]
-            keys = Side(before, (SPECIAL_TOKENS[START], *outputs.words)[: max(before) + 1])
-        for head in chosen:
-            weights = np.zeros((len(queries.numbers), len(keys.numbers)), np.float32)
+    kind = names[0].split(".")[0]
+    queries, keys = (inputs if kind == "encoder" else outputs), inputs
+    if kind == "decoder":
+        before = [0, *(word + 1 for word in outputs.numbers[:-1])]
+        keys = Side(before, (SPECIAL_TOKENS[START], *outputs.words)[: max(before) + 1])
+    weights = np.zeros((len(names), len(chosen), len(queries.words), len(keys.words)), np.float32)
+    for layer, name in enumerate(names):
+        for place, head in enumerate(chosen):
             if name in seen:
-                weights = seen[name][0, head].float().numpy()[: len(queries.numbers)]
-            records.append(
-                AttentionRecord(
-                    weights=merge_pieces(weights, queries.numbers, keys.numbers),
-                    query_tokens=queries.words,
-                    key_tokens=keys.words,
-                    title=f"{model.name} {kind} {int(number) + 1}, head {head + 1}".strip(),
-                    metadata={"kind": kind, "layer": str(int(number) + 1), "head": str(head + 1)},
-                )
-            )
-    return records
+                own = seen[name][0, head].float().numpy()[: len(queries.numbers)]
+                weights[layer, place] = merge_pieces(own, queries.numbers, keys.numbers)
+    return AttentionRecord(
+        weights=weights,
+        query_tokens=queries.words,
+        key_tokens=keys.words,
+        axes=("layer", "head", "query", "key"),
+        title=_title(model, kind, names, chosen),
+        metadata={"kind": kind},
+        statistics=_described(weights, kind, keys.words),
+    )
+
+
+def _title(model: Model, kind: str, names: Sequence[str], chosen: Sequence[int]) -> str:
+    layer = f", layer {names[0].split('.')[1]}" if len(names) == 1 < len(_names(model, kind, None)) else ""
+    head = f", head {chosen[0]}" if len(chosen) == 1 < len(_heads(model, kind, None)) else ""
+    return f"{model.name} {kind}{layer}{head}".strip()
+
+
+def _described(weights: np.ndarray, kind: str, words: Sequence[str]) -> dict[str, np.ndarray]:
+    """What kind of head each is; where a text does not look at itself alone, how widely it looks."""
+    if not weights.size:
+        return {}
+    numbers = {word: number for number, word in enumerate(words)}
+    itself = kind == "encoder"
+    return describe(
+        weights, offset=0 if itself else None, tokens=[numbers[word] for word in words] if itself else None
+    )
 
 
 def _side(model: Model, encoded: Encoded) -> Side:
