@@ -31,6 +31,7 @@ _MODULES = (  # each imports only from those before it
     "figure.js",
     "heads.js",
     "tokens.js",
+    "zoom.js",
     "dialogs.js",
     "page.js",
     "start.js",

@@ -8,11 +8,12 @@ import { HeadsView } from "./heads.js";
 import { Panel } from "./panel.js";
 import { Inks, isLogarithmic } from "./scale.js";
 import { TokensView } from "./tokens.js";
-import { isUnpacked, readRecords, unpackRecord } from "./unpack.js";
+import { MOST_LABELS, ZoomPane, ZoomView } from "./zoom.js";
+import { isUnpacked, isWhole, readRecords, unpackRecord } from "./unpack.js";
 
-const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "choosing", "tokens", "gold", "copied"];
+const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "choosing", "tokens", "gold", "copied", "zoom"];
 const WITHOUT_ADDRESS = {
-  view: null, record: 0, layer: null, head: null, open: 0, sort: "", pooling: "max", ...NOTHING,
+  view: null, record: 0, layer: null, head: null, open: 0, sort: "", pooling: "max", ...NOTHING, box: null,
   colours: "cividis", theme: "system", scale: "auto",
 };
 
@@ -26,8 +27,8 @@ class AlignmentView {
     this.page = page;
   }
 
-  fills() {
-    return true;
+  fills(record) {
+    return isWhole(record) && Math.max(record.keys.length, record.queries.length) <= MOST_LABELS;
   }
 
   open() {
@@ -60,7 +61,8 @@ export class Page {
     this.find = (name) => root.querySelector(`[data-part="${name}"]`);
     this.panel = new Panel(this.find);
     this.figure = new Figure(this);
-    this.views = [new AlignmentView(this), new HeadsView(this), new TokensView(this)];
+    this.zoom = new ZoomPane(this, root);
+    this.views = [new AlignmentView(this), new HeadsView(this), new TokensView(this), new ZoomView(this)];
     this.help = dialogs(this);
     this.listRecords();
     this.listen();
@@ -110,6 +112,7 @@ export class Page {
     state.head = number("head", record.heads?.across ?? 0);
     if (state.layer === null || state.head === null) state.layer = state.head = null;
     state.open = state.layer === null ? 0 : (number("open", 2) ?? 0);
+    state.box = /^-?[\d.]+,-?[\d.]+,[\d.]+$/.test(asked.get("box") ?? "") ? asked.get("box") : null;
     state.sort = oneOf("sort", Object.keys(record.heads?.statistics ?? {}));
     state.pooling = oneOf("pooling", ["max", "mean"]);
     state.colours = oneOf("colours", Object.keys(this.ramps));
@@ -134,7 +137,7 @@ export class Page {
     const mapShown = this.state.open || this.view.showsOneMap;
     const anew = ["record", "view", "sort", "open"].some(other) || (mapShown && ["layer", "head"].some(other));
     const repaint = ["colours", "theme", "scale", "pooling"].some(other);
-    const forgotten = other("record") ? { ...NOTHING, layer: null, head: null, open: 0, sort: "" } : {};
+    const forgotten = other("record") ? { ...NOTHING, layer: null, head: null, open: 0, sort: "", box: null } : {};
     this.state = { ...this.state, ...forgotten, ...change };
     this.writeAddress();
     if (anew) this.open();
@@ -144,7 +147,7 @@ export class Page {
 
   open() {
     const { record, state } = this;
-    this.view = this.fitting.find((view) => view.name === state.view) ?? this.fitting.at(record.heads ? 1 : 0) ?? this.fitting[0];
+    this.view = this.fitting.find((view) => view.name === state.view) ?? this.fitting.find((view) => record.heads && view.name === "heads") ?? this.fitting[0];
     this.large = null;
     for (const part of PARTS) this.find(part).hidden = true;
     this.find("title").textContent = record.title || this.view.label;
@@ -154,6 +157,7 @@ export class Page {
     this.find("input-name").textContent = record.same ? "text" : "input";
     this.find("output-row").hidden = record.same;
     this.find("texts").hidden = this.view.name === "tokens";
+    this.find("texts").hidden ||= record.keys.length > MOST_LABELS;
     const empty = record.queries.length === 0 || record.keys.length === 0;
     this.find("empty").hidden = !empty;
     this.find("desk").dataset.view = this.view.name;
@@ -176,7 +180,8 @@ export class Page {
 
   /** Shows one map as large as there is room. */
   showLarge(record) {
-    this.large = this.figure;
+    const fitting = isWhole(record) && Math.max(record.keys.length, record.queries.length) <= MOST_LABELS;
+    this.large = fitting ? this.figure : this.zoom;
     this.large.show(record);
   }
 
@@ -267,8 +272,9 @@ export class Page {
   /** Goes to a word that was searched for. */
   seek(side, index) {
     if (this.view.seek) return this.view.seek(side, index);
-    if (this.view.name !== "alignment" && !this.state.open) this.set({ view: "tokens" });
+    if (this.view.name === "heads" && !this.state.open) this.set({ view: isWhole(this.record) ? "tokens" : "zoom" });
     if (this.view.seek) this.view.seek(side, index);
+    else if (this.large === this.zoom) this.zoom.seek(side, index);
     else this.large?.click({ ...NOTHING, [side]: index });
   }
 
@@ -278,6 +284,7 @@ export class Page {
 
   /** Lets go of what is focused, then of what is open. */
   close() {
+    if (!this.find("zoom").hidden && this.zoom.out()) return;
     if (this.state.query !== null || this.state.key !== null) this.set(NOTHING);
     else if (this.state.open) this.set({ open: 0 });
     else this.set({ layer: null, head: null });
