@@ -45,6 +45,7 @@ def record() -> AttentionRecord:
         "view=heads&layer=1&head=1&open=1&query=1&key=1",
         "view=tokens&query=2",
         "view=zoom&box=0,0,2",
+        "view=compare&query=1&key=1",
     ],
 )
 def test_axe_finds_no_violation(open_view, checker, record, state, theme):

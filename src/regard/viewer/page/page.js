@@ -1,5 +1,6 @@
 // The page: which record, which view, what is focused. Every state has an address.
 
+import { CompareView } from "./compare.js";
 import { dialogs } from "./dialogs.js";
 import { nameOf, withWeights } from "./data.js";
 import { element, fillSelect, spoken, say } from "./dom.js";
@@ -11,9 +12,9 @@ import { TokensView } from "./tokens.js";
 import { MOST_LABELS, ZoomPane, ZoomView } from "./zoom.js";
 import { isUnpacked, isWhole, readRecords, unpackRecord } from "./unpack.js";
 
-const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "choosing", "tokens", "gold", "copied", "zoom"];
+const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "choosing", "tokens", "gold", "copied", "zoom", "compare", "comparing"];
 const WITHOUT_ADDRESS = {
-  view: null, record: 0, layer: null, head: null, open: 0, sort: "", pooling: "max", ...NOTHING, box: null,
+  view: null, record: 0, layer: null, head: null, open: 0, sort: "", pooling: "max", ...NOTHING, box: null, left: null, right: null,
   colours: "cividis", theme: "system", scale: "auto",
 };
 
@@ -56,13 +57,14 @@ class AlignmentView {
 export class Page {
   constructor(root, payload) {
     this.ramps = payload.ramps;
+    this.bothWays = payload.diverging;
     this.records = readRecords(payload);
     this.dark = window.matchMedia("(prefers-color-scheme: dark)");
     this.find = (name) => root.querySelector(`[data-part="${name}"]`);
     this.panel = new Panel(this.find);
     this.figure = new Figure(this);
     this.zoom = new ZoomPane(this, root);
-    this.views = [new AlignmentView(this), new HeadsView(this), new TokensView(this), new ZoomView(this)];
+    this.views = [new AlignmentView(this), new HeadsView(this), new TokensView(this), new ZoomView(this), new CompareView(this)];
     this.help = dialogs(this);
     this.listRecords();
     this.listen();
@@ -113,6 +115,7 @@ export class Page {
     if (state.layer === null || state.head === null) state.layer = state.head = null;
     state.open = state.layer === null ? 0 : (number("open", 2) ?? 0);
     state.box = /^-?[\d.]+,-?[\d.]+,[\d.]+$/.test(asked.get("box") ?? "") ? asked.get("box") : null;
+    for (const side of ["left", "right"]) state[side] = /^\d+(\.\d+){0,2}$/.test(asked.get(side) ?? "") ? asked.get(side) : null;
     state.sort = oneOf("sort", Object.keys(record.heads?.statistics ?? {}));
     state.pooling = oneOf("pooling", ["max", "mean"]);
     state.colours = oneOf("colours", Object.keys(this.ramps));
@@ -135,9 +138,9 @@ export class Page {
   set(change) {
     const other = (name) => name in change && change[name] !== this.state[name];
     const mapShown = this.state.open || this.view.showsOneMap;
-    const anew = ["record", "view", "sort", "open"].some(other) || (mapShown && ["layer", "head"].some(other));
+    const anew = ["record", "view", "sort", "open", "left", "right"].some(other) || (mapShown && ["layer", "head"].some(other));
     const repaint = ["colours", "theme", "scale", "pooling"].some(other);
-    const forgotten = other("record") ? { ...NOTHING, layer: null, head: null, open: 0, sort: "", box: null } : {};
+    const forgotten = other("record") ? { ...NOTHING, layer: null, head: null, open: 0, sort: "", box: null, left: null, right: null } : {};
     this.state = { ...this.state, ...forgotten, ...change };
     this.writeAddress();
     if (anew) this.open();
@@ -195,7 +198,10 @@ export class Page {
     const loading = this.find("loading");
     try {
       await unpackRecord(record, () => this.chosen, (done, of, index) => {
-        if (record !== this.record) return;
+        if (record !== this.record) {
+          if (this.view.name === "compare") this.view.arrived(index);
+          return;
+        }
         loading.hidden = done === of;
         loading.textContent = `${done} of ${of} maps are unpacked.`;
         this.view.arrived(index);
@@ -221,6 +227,7 @@ export class Page {
     for (const choice of ["colours", "theme", "scale", "pooling"]) this.find(choice).value = this.state[choice];
     const logarithmic = isLogarithmic(this.record, scale);
     this.inks = new Inks(this.ramps[colours][paper], logarithmic ? Inks.floorFor(this.record) : 0);
+    this.diverging = this.bothWays[paper];
     this.find("ramp").style.background = this.inks.gradient;
     this.find("least").textContent = logarithmic ? `${Number(this.inks.floor.toPrecision(1))} or less` : "0";
     this.find("kind-of-scale").textContent = logarithmic ? "logarithmic" : "linear";
