@@ -40,8 +40,8 @@ RAMPS: dict[str, dict[str, str]] = {
     },
 }
 
-# From less (orange) over the same (the paper) to more (purple), which everybody can tell apart: PuOr of ColorBrewer,
-# by Harrower and Brewer 2003.
+# From less (orange) over the same (the paper) to more (purple), which everybody can tell apart: PuOr of
+# ColorBrewer, by Harrower and Brewer 2003.
 DIVERGING = {
     "light": "b35806 e08214 fdb863 fee0b6 ffffff d8daeb b2abd2 8073ac 542788",
     "dark": "ffc27a e08214 a3560a 52300c 14161a 2c2850 54479a 8f83c4 c9bff2",
