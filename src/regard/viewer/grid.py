@@ -19,6 +19,7 @@ __all__ = ["Grid", "needs_grid", "shares"]
 LONG = 64  # tokens from which a weight of 1 / tokens could no longer be seen on a linear scale
 _TITLE, _MARK = 5.5, 5.0  # mm
 _LARGEST_MAP, _GAP = 70.0, 0.8  # mm
+_EDGE = 0.1  # mm from a map to its frame, which must not hide the first column: it is often a sink
 _MOST_PIXELS = 512  # of a small map; more weights share them
 _INK, _QUIET, _FRAME = "#1b1e23", "#6d7278", "#b9bcc0"
 
@@ -92,7 +93,8 @@ class Grid:
                 axes.text(x - 2.5, y + self._high / 2, f"{layer}", **style)
             paint = inks[np.round(shares(self.record, _pooled(weights)) * 255).astype(int)]
             axes.imshow(paint, extent=(x, x + wide, y + self._high, y), interpolation="none", aspect="auto")
-            corners = ([x, x + wide, x + wide, x, x], [y, y, y + self._high, y + self._high, y])
+            x, y, right, bottom = x - _EDGE, y - _EDGE, x + wide + _EDGE, y + self._high + _EDGE
+            corners = ([x, right, right, x, x], [y, y, bottom, bottom, y])
             axes.plot(*corners, color=_FRAME, lw=0.3)
 
     def _note(self) -> str:
