@@ -214,3 +214,12 @@ def test_a_copied_word_is_underlined_in_colour_and_starred_without():
     plain = "\n".join(printed(record, 60))
     assert re.findall(r"\w+\*", plain) == ["zwei*"]
     assert "* copied" in plain
+
+
+def test_a_long_text_is_drawn_as_its_overview():
+    words = tuple(f"w{index}" for index in range(4096))
+    record = AttentionRecord(np.eye(64) / 64, words, words, pooled=(64, 64), largest=np.eye(64), title="long")
+    lines = printed(record, 100)
+    assert lines[0].rstrip() == "long · 4,096 tokens"
+    assert len(lines) < 60
+    assert any(line.lstrip().startswith("w2048") for line in lines)

@@ -15,7 +15,7 @@ import numpy as np
 
 from regard.errors import InputError
 
-__all__ = ["RAMPS", "lightness", "ramp"]
+__all__ = ["DIVERGING", "RAMPS", "lightness", "ramp"]
 
 # 17 colours at weights 0, 1/16, …, 1; between them colours are interpolated.
 # "light" starts at white, "dark" near black.
@@ -38,6 +38,13 @@ RAMPS: dict[str, dict[str, str]] = {
         "dark": "14161a 212121 2d2d2d 393939 454545 525252 5f5f5f 6d6d6d 7b7b7b "
         "898989 989898 a6a6a6 b5b5b5 c5c5c5 d4d4d4 e4e4e4 f3f3f3",
     },
+}
+
+# From less (orange) over the same (the paper) to more (purple), which everybody can tell apart: PuOr of
+# ColorBrewer, by Harrower and Brewer 2003.
+DIVERGING = {
+    "light": "b35806 e08214 fdb863 fee0b6 ffffff d8daeb b2abd2 8073ac 542788",
+    "dark": "ffc27a e08214 a3560a 52300c 14161a 2c2850 54479a 8f83c4 c9bff2",
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from regard.errors import InputError
 from regard.record import AttentionRecord
-from regard.viewer.colours import RAMPS
+from regard.viewer.colours import DIVERGING, RAMPS
 from regard.viewer.packing import as_floats, suited
 from regard.viewer.tokens import is_character, is_mark, is_quiet, show, shown_order
 
@@ -31,6 +31,8 @@ _MODULES = (  # each imports only from those before it
     "figure.js",
     "heads.js",
     "tokens.js",
+    "zoom.js",
+    "compare.js",
     "dialogs.js",
     "page.js",
     "start.js",
@@ -87,7 +89,13 @@ def payload(records: Sequence[AttentionRecord]) -> dict[str, Any]:
     ramps = {
         name: {paper: anchors.split() for paper, anchors in both.items()} for name, both in RAMPS.items()
     }
-    return {"version": 2, "ramps": ramps, "records": [_record(record) for record in records]}
+    diverging = {paper: anchors.split() for paper, anchors in DIVERGING.items()}
+    return {
+        "version": 2,
+        "ramps": ramps,
+        "diverging": diverging,
+        "records": [_record(record) for record in records],
+    }
 
 
 def _record(record: AttentionRecord) -> Mapping[str, Any]:

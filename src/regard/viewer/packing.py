@@ -1,10 +1,10 @@
 """Weights made small for a page: a byte for each, chosen so that the two decimals shown of it are right.
 
 A short record travels as float32. Of a longer one each weight is a code, an index into a table of at most
-256 `levels`. A code stands for an interval of weights, and no interval reaches across a point where rounding to
-two decimals changes: what a reader is shown, such as 0.83, is what the weight itself would have shown. Below
-0.005, where that is "<0.01", the intervals grow by a constant factor (a logarithmic scale), which is as fine as
-the page's budget of bytes allows. Code 0 is a weight of exactly nothing, and nothing else.
+256 `levels`. A code stands for an interval of weights, and no interval reaches across a point where rounding
+to two decimals changes: what a reader is shown, such as 0.83, is what the weight itself would have shown.
+Below 0.005, where that is "<0.01", the intervals grow by a constant factor (a logarithmic scale), which is as
+fine as the page's budget of bytes allows. Code 0 is a weight of exactly nothing, and nothing else.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from regard.errors import InputError
 from regard.record import AttentionRecord, write_atomically
 from regard.viewer.colours import ramp
 from regard.viewer.fonts import FIRST, families_for
+from regard.viewer.grid import LONG, Grid, needs_grid
 from regard.viewer.layout import POINT, TITLE_FONT, Layout, Ruler
 from regard.viewer.tokens import is_quiet, show
 
@@ -55,7 +56,8 @@ def draw(
     text. A character that no installed font has is drawn as a box.
 
     Args:
-        record: what to draw; layers and heads are averaged.
+        record: what to draw; of several layers and heads a small map each, of a long text its map without
+            words.
         path: where to; the suffix ``.png`` or ``.svg`` says which.
         width_mm: width of the picture, 30 to 2000 mm.
         colours: ``"cividis"``, ``"viridis"`` or ``"greys"``.
@@ -87,7 +89,8 @@ def _render(records: list[AttentionRecord], kind: str, width: float, inks: np.nd
         from matplotlib.figure import Figure
 
         ruler = Ruler()
-        layouts = [Layout.of(record, width - 2 * _MARGIN, ruler) for record in records]
+        room = width - 2 * _MARGIN
+        layouts = [Grid.of(one, room) if needs_grid(one) else Layout.of(one, room, ruler) for one in records]
         height = (
             sum(layout.height for layout in layouts) + _BETWEEN * (len(layouts) - 1) + _LEGEND + 2 * _MARGIN
         )
@@ -101,7 +104,11 @@ def _render(records: list[AttentionRecord], kind: str, width: float, inks: np.nd
         axes.set_axis_off()
         top = _MARGIN
         for record, layout in zip(records, layouts, strict=True):
-            _Painter(axes, record, layout, inks, _MARGIN + layout.indent, top).paint()
+            if isinstance(layout, Grid):
+                layout.paint(axes, _MARGIN + layout.indent, top, inks)
+                axes.set(xlim=(0, width), ylim=(height, 0))
+            else:
+                _Painter(axes, record, layout, inks, _MARGIN + layout.indent, top).paint()
             top += layout.height + _BETWEEN
         left = _MARGIN + (layouts[0].indent if len(layouts) == 1 else 0)
         _legend(axes, ruler, records, inks, left, top - _BETWEEN + _LEGEND - 1.2)
@@ -265,7 +272,12 @@ def _legend(
         axes.text(x, y, text, **style)
         x += ruler.width(text, size) + after
 
-    say("weight  0", 1.0)
+    long = [
+        needs_grid(record) and max(len(record.query_tokens), len(record.key_tokens)) > LONG
+        for record in records
+    ]
+    scale = "weight, logarithmic  0" if all(long) else "weight (long texts: logarithmic)  0"
+    say(scale if any(long) else "weight  0", 1.0)
     axes.imshow(inks[None, ::4], extent=(x, x + 20, y + 1, y - 1), interpolation="none", aspect="auto")
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     axes.plot([x, x + 20, x + 20, x, x], [y - 1, y - 1, y + 1, y + 1, y - 1], color=_FRAME, lw=0.4)

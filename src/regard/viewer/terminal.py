@@ -25,13 +25,14 @@ _LONGEST_LABEL = 18
 _LONGEST_DENSE_LABEL = 9
 _TALLEST_HEADER = 12
 _MOST_STAIRS = 24
+_OVERVIEW = 24
 
 
 def draw(record: AttentionRecord, *, width: int | None = None, colour: Colour | None = None) -> Drawing:
     """A Rich renderable of one record.
 
     Args:
-        record: what to draw; layers and heads are averaged.
+        record: what to draw; layers and heads are averaged, and a long text's map is drawn as its overview.
         width: the most columns that a line may take; None takes the window's.
         colour: ``"truecolor"``, ``"256"`` or ``"none"`` (shading characters); None asks the terminal.
 
@@ -45,7 +46,24 @@ def draw(record: AttentionRecord, *, width: int | None = None, colour: Colour | 
         raise InputError(f"draw(): colour {colour!r} is not one of truecolor, 256, none.")
     if width is not None and width < 1:
         raise InputError(f"draw(): width {width} is no number of columns; at least 1 is needed.")
-    return Drawing(record, width, colour)
+    return Drawing(record if record.whole else _overview(record), width, colour)
+
+
+def _overview(record: AttentionRecord) -> AttentionRecord:
+    """A pooled record as a map of few rows, each named by the first of its words.
+
+    A weight is the largest of its rectangle where the record knows it, so that thin diagonals stay.
+    """
+    maps = record.alignment if record.largest is None else record.largest
+    weights = maps.reshape(-1, *maps.shape[-2:]).max(axis=0)
+    words = []
+    for axis, tokens in ((0, record.query_tokens), (1, record.key_tokens)):
+        count = min(weights.shape[axis], _OVERVIEW)
+        starts = np.arange(count) * weights.shape[axis] // max(count, 1)
+        weights = np.maximum.reduceat(weights, starts, axis=axis) if count else weights
+        words.append([tokens[start * record.pooled[axis]] for start in starts])
+    title = f"{record.title} · {len(record.key_tokens):,} tokens".removeprefix(" · ")
+    return AttentionRecord(weights, *words, title=title)
 
 
 @dataclass(frozen=True)

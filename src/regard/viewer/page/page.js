@@ -1,5 +1,6 @@
 // The page: which record, which view, what is focused. Every state has an address.
 
+import { CompareView } from "./compare.js";
 import { dialogs } from "./dialogs.js";
 import { nameOf, withWeights } from "./data.js";
 import { element, fillSelect, spoken, say } from "./dom.js";
@@ -8,11 +9,12 @@ import { HeadsView } from "./heads.js";
 import { Panel } from "./panel.js";
 import { Inks, isLogarithmic } from "./scale.js";
 import { TokensView } from "./tokens.js";
-import { isUnpacked, readRecords, unpackRecord } from "./unpack.js";
+import { MOST_LABELS, ZoomPane, ZoomView } from "./zoom.js";
+import { isUnpacked, isWhole, readRecords, unpackRecord } from "./unpack.js";
 
-const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "choosing", "tokens", "gold", "copied"];
+const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "choosing", "tokens", "gold", "copied", "zoom", "compare", "comparing"];
 const WITHOUT_ADDRESS = {
-  view: null, record: 0, layer: null, head: null, open: 0, sort: "", pooling: "max", ...NOTHING,
+  view: null, record: 0, layer: null, head: null, open: 0, sort: "", pooling: "max", ...NOTHING, box: null, left: null, right: null,
   colours: "cividis", theme: "system", scale: "auto",
 };
 
@@ -26,8 +28,8 @@ class AlignmentView {
     this.page = page;
   }
 
-  fills() {
-    return true;
+  fills(record) {
+    return isWhole(record) && Math.max(record.keys.length, record.queries.length) <= MOST_LABELS;
   }
 
   open() {
@@ -55,12 +57,14 @@ class AlignmentView {
 export class Page {
   constructor(root, payload) {
     this.ramps = payload.ramps;
+    this.bothWays = payload.diverging;
     this.records = readRecords(payload);
     this.dark = window.matchMedia("(prefers-color-scheme: dark)");
     this.find = (name) => root.querySelector(`[data-part="${name}"]`);
     this.panel = new Panel(this.find);
     this.figure = new Figure(this);
-    this.views = [new AlignmentView(this), new HeadsView(this), new TokensView(this)];
+    this.zoom = new ZoomPane(this, root);
+    this.views = [new AlignmentView(this), new HeadsView(this), new TokensView(this), new ZoomView(this), new CompareView(this)];
     this.help = dialogs(this);
     this.listRecords();
     this.listen();
@@ -110,6 +114,8 @@ export class Page {
     state.head = number("head", record.heads?.across ?? 0);
     if (state.layer === null || state.head === null) state.layer = state.head = null;
     state.open = state.layer === null ? 0 : (number("open", 2) ?? 0);
+    state.box = /^-?[\d.]+,-?[\d.]+,[\d.]+$/.test(asked.get("box") ?? "") ? asked.get("box") : null;
+    for (const side of ["left", "right"]) state[side] = /^\d+(\.\d+){0,2}$/.test(asked.get(side) ?? "") ? asked.get(side) : null;
     state.sort = oneOf("sort", Object.keys(record.heads?.statistics ?? {}));
     state.pooling = oneOf("pooling", ["max", "mean"]);
     state.colours = oneOf("colours", Object.keys(this.ramps));
@@ -132,9 +138,9 @@ export class Page {
   set(change) {
     const other = (name) => name in change && change[name] !== this.state[name];
     const mapShown = this.state.open || this.view.showsOneMap;
-    const anew = ["record", "view", "sort", "open"].some(other) || (mapShown && ["layer", "head"].some(other));
+    const anew = ["record", "view", "sort", "open", "left", "right"].some(other) || (mapShown && ["layer", "head"].some(other));
     const repaint = ["colours", "theme", "scale", "pooling"].some(other);
-    const forgotten = other("record") ? { ...NOTHING, layer: null, head: null, open: 0, sort: "" } : {};
+    const forgotten = other("record") ? { ...NOTHING, layer: null, head: null, open: 0, sort: "", box: null, left: null, right: null } : {};
     this.state = { ...this.state, ...forgotten, ...change };
     this.writeAddress();
     if (anew) this.open();
@@ -144,7 +150,7 @@ export class Page {
 
   open() {
     const { record, state } = this;
-    this.view = this.fitting.find((view) => view.name === state.view) ?? this.fitting.at(record.heads ? 1 : 0) ?? this.fitting[0];
+    this.view = this.fitting.find((view) => view.name === state.view) ?? this.fitting.find((view) => record.heads && view.name === "heads") ?? this.fitting[0];
     this.large = null;
     for (const part of PARTS) this.find(part).hidden = true;
     this.find("title").textContent = record.title || this.view.label;
@@ -154,6 +160,7 @@ export class Page {
     this.find("input-name").textContent = record.same ? "text" : "input";
     this.find("output-row").hidden = record.same;
     this.find("texts").hidden = this.view.name === "tokens";
+    this.find("texts").hidden ||= record.keys.length > MOST_LABELS;
     const empty = record.queries.length === 0 || record.keys.length === 0;
     this.find("empty").hidden = !empty;
     this.find("desk").dataset.view = this.view.name;
@@ -176,7 +183,8 @@ export class Page {
 
   /** Shows one map as large as there is room. */
   showLarge(record) {
-    this.large = this.figure;
+    const fitting = isWhole(record) && Math.max(record.keys.length, record.queries.length) <= MOST_LABELS;
+    this.large = fitting ? this.figure : this.zoom;
     this.large.show(record);
   }
 
@@ -190,7 +198,10 @@ export class Page {
     const loading = this.find("loading");
     try {
       await unpackRecord(record, () => this.chosen, (done, of, index) => {
-        if (record !== this.record) return;
+        if (record !== this.record) {
+          if (this.view.name === "compare") this.view.arrived(index);
+          return;
+        }
         loading.hidden = done === of;
         loading.textContent = `${done} of ${of} maps are unpacked.`;
         this.view.arrived(index);
@@ -216,6 +227,7 @@ export class Page {
     for (const choice of ["colours", "theme", "scale", "pooling"]) this.find(choice).value = this.state[choice];
     const logarithmic = isLogarithmic(this.record, scale);
     this.inks = new Inks(this.ramps[colours][paper], logarithmic ? Inks.floorFor(this.record) : 0);
+    this.diverging = this.bothWays[paper];
     this.find("ramp").style.background = this.inks.gradient;
     this.find("least").textContent = logarithmic ? `${Number(this.inks.floor.toPrecision(1))} or less` : "0";
     this.find("kind-of-scale").textContent = logarithmic ? "logarithmic" : "linear";
@@ -267,8 +279,9 @@ export class Page {
   /** Goes to a word that was searched for. */
   seek(side, index) {
     if (this.view.seek) return this.view.seek(side, index);
-    if (this.view.name !== "alignment" && !this.state.open) this.set({ view: "tokens" });
+    if (this.view.name === "heads" && !this.state.open) this.set({ view: isWhole(this.record) ? "tokens" : "zoom" });
     if (this.view.seek) this.view.seek(side, index);
+    else if (this.large === this.zoom) this.zoom.seek(side, index);
     else this.large?.click({ ...NOTHING, [side]: index });
   }
 
@@ -278,6 +291,7 @@ export class Page {
 
   /** Lets go of what is focused, then of what is open. */
   close() {
+    if (!this.find("zoom").hidden && this.zoom.out()) return;
     if (this.state.query !== null || this.state.key !== null) this.set(NOTHING);
     else if (this.state.open) this.set({ open: 0 });
     else this.set({ layer: null, head: null });

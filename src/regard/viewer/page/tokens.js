@@ -7,7 +7,6 @@ import { NOTHING } from "./figure.js";
 const STRONGEST = 5;
 const WIDEST_LINE = 8;
 const MOST_TOKENS = 5000;
-const SVG = "http://www.w3.org/2000/svg";
 
 export class TokensView {
   name = "tokens";
@@ -20,6 +19,7 @@ export class TokensView {
     this.area = page.find("tokens");
     this.flows = page.find("flows");
     this.strips = page.find("strips");
+    this.lines = page.find("lines");
     this.hover = NOTHING;
     const place = ({ target }) => (target.dataset.index ? { ...NOTHING, [target.dataset.side]: Number(target.dataset.index) } : NOTHING);
     this.flows.addEventListener("pointerover", (event) => this.point(place(event)));
@@ -49,9 +49,6 @@ export class TokensView {
     const { record } = this.page;
     this.record = record;
     this.hover = NOTHING;
-    this.lines = document.createElementNS(SVG, "svg");
-    this.lines.classList.add("lines");
-    this.lines.setAttribute("aria-hidden", "true");
     const flow = (side, words, quiet, name) => {
       const spans = words.map((word, index) => {
         const one = element("span", quiet.includes(index) ? "token quiet" : "token", word);
@@ -169,7 +166,7 @@ export class TokensView {
       const bend = y0 === y1 ? Math.min(high * 0.5 + Math.abs(x1 - x0) * 0.08, high * 1.1) : 0;
       const down = y1 > y0 ? high : 0; // leaves from the side that faces its partner
       const [from, to] = y0 === y1 ? [y0, y1] : [y0 + down, y1 + high - down];
-      const path = document.createElementNS(SVG, "path");
+      const path = document.createElementNS(this.lines.namespaceURI, "path");
       const turn = y0 === y1 ? [from - bend, to - bend] : [from + (to - from) / 2, to - (to - from) / 2];
       path.setAttribute("d", `M ${x0} ${from} C ${x0} ${turn[0]} ${x1} ${turn[1]} ${x1} ${to}`);
       path.setAttribute("stroke-width", Math.max(1, WIDEST_LINE * weight));
@@ -218,7 +215,7 @@ export class TokensView {
       button.addEventListener("click", () => page.choose(index));
       return element("li", "", button);
     });
-    return element("div", "", element("h3", "", title), element("p", "note", "layers down, heads across"), canvas, element("ol", "", ...rows));
+    return element("div", "", element("h2", "", title), element("p", "note", "layers down, heads across"), canvas, element("ol", "", ...rows));
   }
 
   press(event) {

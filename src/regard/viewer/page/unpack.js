@@ -29,6 +29,11 @@ function parcels(record) {
   return list;
 }
 
+/** Whether each weight is there, not the means of rectangles. */
+export function isWhole(record) {
+  return record.pooled[0] === 1 && record.pooled[1] === 1;
+}
+
 export function isUnpacked(record) {
   return parcels(record).every(([list, at]) => list[at] !== null);
 }
