@@ -119,7 +119,13 @@ def survey(
     if hold_out and count and not held_out:
         raise error_at(name, 0, f"each source has more than {hold_out:,} pairs; give a validation file.")
     if count == len(held_out):
-        raise error_at(name, 0, f"{count:,} pairs to train on; give a larger corpus, or a validation file.")
+        set_aside = f", but all {count:,} would be set aside for validation" if held_out else ""
+        raise error_at(
+            name,
+            0,
+            f"no pairs to train on{set_aside}. Set data.validation lower, or give a validation file or a "
+            f"larger corpus.",
+        )
     return LargeCorpus(
         stream,
         f"{name} (training part)" if held_out else name,
