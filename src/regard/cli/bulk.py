@@ -120,9 +120,5 @@ def _written(path: Path | None) -> Iterator[TextIO]:
             yield file
         return
     opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with saving(path) as temporary, opened(temporary, "wt", encoding="utf-8") as file:
-            yield cast(TextIO, file)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk names no file
-        raise
+    with saving(path) as temporary, opened(temporary, "wt", encoding="utf-8") as file:
+        yield cast(TextIO, file)
