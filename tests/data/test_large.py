@@ -75,7 +75,7 @@ def test_what_is_written_down_is_known_again():
 
 
 def test_a_corpus_without_pairs_to_train_on_is_refused():
-    with pytest.raises(CorpusError, match="corpus: no pairs to train on. Set data.validation lower"):
+    with pytest.raises(CorpusError, match=r"corpus: no pairs to train on\. Set data\.validation lower"):
         known([None])
     with pytest.raises(CorpusError, match="all 1 would be set aside for validation"):
         known([Pair("a", "b")], hold_out=5)

@@ -1,5 +1,7 @@
 // The text while a model is at hand: sent to it, with how far it is, and the page anew when it has looked.
 
+const LARGEST_PART = 1024; // rows and columns that the server hands out at once
+
 function hearLines(response, hear) {
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
@@ -89,5 +91,26 @@ class LiveText {
   }
 }
 
+/** The weights of a part of one head's map, as the page zooms into it; see zoom.js. */
+function partOf(records) {
+  return async ({ record, head, rows, columns }) => {
+    const across = records[record].heads?.across ?? 1; // of one map there is no list of heads
+    const size = [rows[1] - rows[0], columns[1] - columns[0]];
+    if ((head === null && records[record].heads) || Math.max(...size) > LARGEST_PART) return null;
+    const asked = {
+      record, layer: Math.floor((head ?? 0) / across), head: (head ?? 0) % across,
+      top: rows[0], bottom: rows[1], left: columns[0], right: columns[1],
+    };
+    const response = await fetch(`/part?${new URLSearchParams(asked)}`);
+    if (!response.ok) return null;
+    const view = new DataView(await response.arrayBuffer());
+    const weights = Float32Array.from({ length: size[0] * size[1] }, (_, at) => view.getFloat32(4 * at, true));
+    return { rows: size[0], columns: size[1], weights };
+  };
+}
+
 const liveForm = document.querySelector('[data-part="live"]');
-if (liveForm) new LiveText(liveForm);
+if (liveForm) {
+  new LiveText(liveForm);
+  document.body.regardTile = partOf(JSON.parse(document.getElementById("regard-data").textContent).records);
+}
