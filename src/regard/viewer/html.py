@@ -17,7 +17,7 @@ from regard.errors import InputError
 from regard.record import AttentionRecord
 from regard.viewer.colours import DIVERGING, RAMPS
 from regard.viewer.packing import as_floats, suited
-from regard.viewer.tokens import is_character, is_mark, is_quiet, show, shown_order
+from regard.viewer.tokens import carries_spaces, is_character, is_mark, is_quiet, show, shown_order
 
 __all__ = ["page", "payload"]
 
@@ -31,6 +31,7 @@ _MODULES = (  # each imports only from those before it
     "figure.js",
     "heads.js",
     "tokens.js",
+    "generation.js",
     "zoom.js",
     "compare.js",
     "dialogs.js",
@@ -113,6 +114,7 @@ def _record(record: AttentionRecord) -> Mapping[str, Any]:
         "quietQueries": [index for index, token in enumerate(record.query_tokens) if is_quiet(token)],
         "quietKeys": [index for index, token in enumerate(record.key_tokens) if is_quiet(token)],
         "order": shown_order(record.key_tokens),
+        "spaced": carries_spaces(record.query_tokens) or carries_spaces(record.key_tokens),
         "upright": all(map(is_character, record.key_tokens)),
         "same": record.query_tokens == record.key_tokens,
         "copied": sorted(record.copied),
@@ -159,6 +161,10 @@ def _text(tokens: Sequence[str]) -> str:
     if all(map(is_character, tokens)):
         joined = "".join(token if token.isspace() or is_mark(token) else show(token) for token in tokens)
         return joined if not is_mark(joined[:1]) else show(joined[0]) + joined[1:]
+    if carries_spaces(tokens):
+        return "".join(
+            f" {show(token[1:])}" if token[:1] in " ▁" and token[1:] else show(token) for token in tokens
+        )
     return " ".join(map(show, tokens))
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["is_character", "is_quiet", "isolate", "reads_right_to_left", "show", "shown_order"]
+__all__ = [
+    "carries_spaces",
+    "is_character",
+    "is_quiet",
+    "isolate",
+    "reads_right_to_left",
+    "show",
+    "shown_order",
+]
 
 SPACE = "␣"
 NOTHING = "∅"
@@ -97,6 +105,11 @@ def is_character(token: str) -> bool:
     marks = ("Mn", "Me", "Mc", "Cf", "Sk")
     bases = [c for c in show(token) if unicodedata.category(c) not in marks]
     return len(bases) <= 1
+
+
+def carries_spaces(tokens: Sequence[str]) -> bool:
+    """Whether tokens bring the spaces between words with them, as those of GPTs do: `` the``, ``▁the``."""
+    return any(token[:1] in (" ", "▁") and token[1:].strip() for token in tokens)
 
 
 def reads_right_to_left(text: str) -> bool:

@@ -5,6 +5,7 @@ import { dialogs } from "./dialogs.js";
 import { nameOf, withWeights } from "./data.js";
 import { element, fillSelect, spoken, say } from "./dom.js";
 import { Figure, NOTHING } from "./figure.js";
+import { GenerationView } from "./generation.js";
 import { HeadsView } from "./heads.js";
 import { Panel } from "./panel.js";
 import { Inks, isLogarithmic } from "./scale.js";
@@ -12,7 +13,7 @@ import { TokensView } from "./tokens.js";
 import { MOST_LABELS, ZoomPane, ZoomView } from "./zoom.js";
 import { isUnpacked, isWhole, readRecords, unpackRecord } from "./unpack.js";
 
-const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "choosing", "tokens", "gold", "copied", "zoom", "compare", "comparing"];
+const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "choosing", "stepping", "tokens", "gold", "copied", "zoom", "compare", "comparing"];
 const WITHOUT_ADDRESS = {
   view: null, record: 0, layer: null, head: null, open: 0, sort: "", pooling: "max", ...NOTHING, box: null, left: null, right: null,
   colours: "cividis", theme: "system", scale: "auto",
@@ -64,7 +65,7 @@ export class Page {
     this.panel = new Panel(this.find);
     this.figure = new Figure(this);
     this.zoom = new ZoomPane(this, root);
-    this.views = [new AlignmentView(this), new HeadsView(this), new TokensView(this), new ZoomView(this), new CompareView(this)];
+    this.views = [new AlignmentView(this), new HeadsView(this), new TokensView(this), new ZoomView(this), new CompareView(this), new GenerationView(this)];
     this.help = dialogs(this);
     this.listRecords();
     this.listen();
@@ -159,7 +160,7 @@ export class Page {
     say(this.find("output"), record.output);
     this.find("input-name").textContent = record.same ? "text" : "input";
     this.find("output-row").hidden = record.same;
-    this.find("texts").hidden = this.view.name === "tokens";
+    this.find("texts").hidden = ["tokens", "generation"].includes(this.view.name);
     this.find("texts").hidden ||= record.keys.length > MOST_LABELS;
     const empty = record.queries.length === 0 || record.keys.length === 0;
     this.find("empty").hidden = !empty;

@@ -7,6 +7,7 @@ import { NOTHING } from "./figure.js";
 const STRONGEST = 5;
 const WIDEST_LINE = 8;
 const MOST_TOKENS = 5000;
+const SPACE = "␣"; // what stands for a space at an end
 
 export class TokensView {
   name = "tokens";
@@ -22,12 +23,14 @@ export class TokensView {
     this.lines = page.find("lines");
     this.hover = NOTHING;
     const place = ({ target }) => (target.dataset.index ? { ...NOTHING, [target.dataset.side]: Number(target.dataset.index) } : NOTHING);
-    this.flows.addEventListener("pointerover", (event) => this.point(place(event)));
-    this.flows.addEventListener("pointerleave", () => this.point(NOTHING));
-    this.flows.addEventListener("click", (event) => {
+    // Two views show the same texts; the one that is open hears.
+    const hear = (kind, act) => this.flows.addEventListener(kind, (event) => this.page.view === this && act(event));
+    hear("pointerover", (event) => this.point(place(event)));
+    hear("pointerleave", () => this.point(NOTHING));
+    hear("click", (event) => {
       if (event.target.dataset.index) this.seek(event.target.dataset.side, Number(event.target.dataset.index));
     });
-    this.flows.addEventListener("keydown", (event) => this.press(event));
+    hear("keydown", (event) => this.press(event));
   }
 
   fills(record) {
@@ -40,7 +43,7 @@ export class TokensView {
     page.offerMaps();
     if (!page.shown) return page.showLoading();
     this.area.hidden = false;
-    if (this.record !== page.record) this.build();
+    if (this.record !== page.record || !this.flows.contains(this.spans.query[0])) this.build();
     this.draw();
   }
 
@@ -51,14 +54,16 @@ export class TokensView {
     this.hover = NOTHING;
     const flow = (side, words, quiet, name) => {
       const spans = words.map((word, index) => {
-        const one = element("span", quiet.includes(index) ? "token quiet" : "token", word);
+        const own = record.spaced && word.length > 1 && word.startsWith(SPACE) ? word.slice(1) : word;
+        const one = element("span", quiet.includes(index) ? "token quiet" : "token", own);
         one.id = `${side}-${index}`;
         one.role = "option";
         [one.dataset.side, one.dataset.index] = [side, index];
         return one;
       });
       const close = words.every((word) => [...word].length <= 1);
-      const box = element("div", "flow", ...spans.flatMap((one, index) => (close || !index ? [one] : [" ", one])));
+      const apart = (word, index) => index && (record.spaced ? word.startsWith(SPACE) : !close);
+      const box = element("div", "flow", ...spans.flatMap((one, index) => (apart(words[index], index) ? [" ", one] : [one])));
       Object.assign(box, { dir: "auto", role: "listbox", tabIndex: 0, ariaLabel: name });
       box.dataset.side = side;
       box.addEventListener("focus", () => box.matches(":focus-visible") && this.state()[side] === null && this.seek(side, 0));
