@@ -329,6 +329,18 @@ def test_what_keys_bring_is_not_told_where_it_is_not_known():
         capture(made("bloom", "eager"), given).by_value_norm()
 
 
+def test_our_own_gpt_goes_on_by_itself_too():
+    torch.manual_seed(0)
+    gpt = Gpt(GptConfig(**SIZES, positions="rotary")).eval()
+    tokens = torch.randint(5, 97, (1, 6))
+    captured = capture(gpt, {"tokens": tokens}, generate=3)
+    assert captured.outputs.tolist() == gpt.generate(tokens, 3).tolist()
+    whole = capture(gpt, {"tokens": captured.outputs[:, :-1]})
+    np.testing.assert_allclose(captured.record().weights, whole.record().weights, atol=1e-6)
+    with pytest.raises(InputError, match="generates nothing"):
+        capture(Bert(BertConfig(**SIZES)), {"tokens": tokens}, generate=3)
+
+
 def test_an_image_has_patches_for_words():
     config = transformers.ViTConfig(
         hidden_size=32,

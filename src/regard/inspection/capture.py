@@ -148,8 +148,8 @@ def capture(
             an image processor returns.
         tokenizer: the model's own, of `transformers` or `tokenizers`; texts need it.
         target: of an encoder–decoder, what it is made to say of each text.
-        generate: how many tokens it says by itself after that, the likeliest each; 0 for none. A model of
-            `transformers` alone can.
+        generate: how many tokens it says by itself after that, the likeliest each; 0 for none. Models of
+            `transformers` and regard's GPT can.
         kinds: those to keep of "encoder", "decoder" and "cross"; None for all there are.
         memory: MiB that the weights of a kind may take. Of larger ones their means and largest in at most
             `side` × `side` rectangles are kept.
@@ -290,7 +290,9 @@ def _require_room(model: nn.Module, length: int) -> None:
 def _run(model: Any, prepared: Prepared, generate: int) -> Any:
     if not generate:
         return model(**prepared.inputs)
-    if not callable(getattr(model, "generate", None)) or modules.is_ours(model):
+    if modules.is_gpt(model):
+        return _said_by_ours(model, prepared, generate)
+    if not callable(getattr(model, "generate", None)):
         raise InputError(f"capture(): {type(model).__name__} generates nothing; leave generate out.")
     config = getattr(model, "generation_config", None)
     said = model.generate(
@@ -305,6 +307,20 @@ def _run(model: Any, prepared: Prepared, generate: int) -> Any:
     if side in prepared.there:
         new = said.shape[1] - prepared.there[side].shape[1]
         prepared.there[side] = torch.nn.functional.pad(prepared.there[side], (0, new), value=True)
+    return said
+
+
+def _said_by_ours(model: Any, prepared: Prepared, count: int) -> Tensor:
+    """What a GPT of regard goes on with, after which all of it is looked at in one pass."""
+    tokens, there = prepared.tokens["source"], prepared.there.get("source")
+    if there is not None and not bool(there.all()):
+        raise InputError(
+            "capture(): regard's own GPT goes on with texts of one length. Hand them in one by one."
+        )
+    said = model.generate(tokens, count)
+    prepared.tokens["source"] = said
+    prepared.there.pop("source", None)
+    model(**{**prepared.inputs, "tokens": said[:, :-1], "mask": None})
     return said
 
 
