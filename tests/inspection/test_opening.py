@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from regard.errors import InputError, RunError
-from regard.inspection.opening import open_model
+from regard.inspection.opening import open_model, over_training
 from regard.looking import look
 from regard.models.gpt import Gpt
 
@@ -83,6 +83,18 @@ def test_all_heads_of_a_model_are_looked_at_or_one(minilm):
     assert one.weights.shape == (1, 1, 8, 8) and one.statistics["previous"].shape == (1, 1)
     with pytest.raises(InputError, match="head is from 0 to 11 in the encoder; got 12"):
         look(opened, "A text.", head=12)
+
+
+def test_the_checkpoints_of_a_model_are_looked_into_in_their_order(minilm, tmp_path):
+    for name in ("checkpoint-10", "checkpoint-2"):
+        (tmp_path / name).symlink_to(minilm, target_is_directory=True)
+    records = over_training([tmp_path / "checkpoint-10", tmp_path / "checkpoint-2"], "A text.")
+    assert [record.metadata["step"] for record in records] == ["2", "10"]
+    assert records[0].query_tokens == ("[CLS]", "a", "text", ".", "[SEP]")
+    with pytest.raises(InputError, match="which step is this"):
+        over_training([minilm], "A text.")
+    with pytest.raises(InputError, match="no checkpoint is given"):
+        over_training([], "A text.")
 
 
 def test_a_view_can_say_how_far_to_believe_it(minilm):

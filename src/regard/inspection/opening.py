@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from safetensors import SafetensorError
 from torch import nn
 
 from regard.errors import InputError, RunError
+from regard.inspection.capture import capture
 from regard.models.foreign import read_json
 from regard.models.gguf import GgufFile
 from regard.models.gpt import Gpt
+from regard.record import AttentionRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +71,42 @@ def open_model(path: str | Path) -> Opened:
             except (OSError, ValueError, KeyError, ImportError) as error:
                 raise RunError(f"{path}: its tokenizer cannot be opened: {_first(error)}") from None
     return Opened(network.eval(), tokenizer, path.resolve().name)
+
+
+def over_training(
+    paths: Iterable[str | Path], text: str | Sequence[str], **options: Any
+) -> list[AttentionRecord]:
+    """What the checkpoints of one model look at, to see how a map formed: ``View(over_training(…))``.
+
+    Args:
+        paths: of the checkpoints, such as ``checkpoint-500``; the last number of a name is its step.
+        text, options: as for `regard.inspection.capture.capture`; the tokenizer is that of each folder where
+            none is given.
+
+    Returns:
+        A record of each kind and text of each checkpoint, in the order of steps, with metadata "step".
+
+    Raises:
+        InputError: no path, or a name without a number.
+        RunError: as `open_model`.
+    """
+    steps: dict[int, Path] = {}
+    for path in map(Path, paths):
+        numbers = re.findall(r"\d+", path.stem)
+        if not numbers:
+            raise InputError(
+                f"{path}: which step is this? Name checkpoints by their numbers: checkpoint-500."
+            )
+        steps[int(numbers[-1])] = path
+    if not steps:
+        raise InputError("over_training(): no checkpoint is given.")
+    found = []
+    for step, path in sorted(steps.items()):
+        opened = open_model(path)
+        given = {"tokenizer": opened.tokenizer, "name": opened.name} | options
+        for record in capture(opened.network, text, **given).records:
+            found.append(replace(record, metadata=dict(record.metadata) | {"step": str(step)}))
+    return found
 
 
 def _safe_settings(path: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ _MODULES = (  # each imports only from those before it
     "heads.js",
     "tokens.js",
     "generation.js",
+    "training.js",
     "zoom.js",
     "compare.js",
     "dialogs.js",
@@ -107,6 +108,7 @@ def _record(record: AttentionRecord) -> Mapping[str, Any]:
         "score": record.metadata.get("score", ""),
         "kind": record.metadata.get("kind", ""),
         "belief": record.metadata.get("belief", ""),
+        "step": _step(record),
         "input": _text(record.key_tokens),
         "output": _text(record.query_tokens),
         "queries": [show(token) for token in record.query_tokens],
@@ -123,6 +125,12 @@ def _record(record: AttentionRecord) -> Mapping[str, Any]:
         "pooled": record.pooled,
         **_maps(record),
     }
+
+
+def _step(record: AttentionRecord) -> int | None:
+    """After how many steps of training the model looked so; None where nobody says."""
+    told = record.metadata.get("step", "")
+    return int(told) if told.isdecimal() and told.isascii() else None
 
 
 def _maps(record: AttentionRecord) -> Mapping[str, Any]:

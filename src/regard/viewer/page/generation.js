@@ -14,8 +14,9 @@ export class GenerationView extends TokensView {
     super(page);
     this.slider = page.find("step");
     this.button = page.find("play");
-    this.slider.addEventListener("input", () => this.go(Number(this.slider.value) - 1));
-    this.button.addEventListener("click", () => (this.playing ? this.pause() : this.play()));
+    const hear = (one, kind, act) => one.addEventListener(kind, () => page.view === this && act());
+    hear(this.slider, "input", () => this.go(Number(this.slider.value) - 1));
+    hear(this.button, "click", () => (this.playing ? this.pause() : this.play()));
   }
 
   /** What is said step by step: a decoder's own text, or an output beside its input. */

@@ -10,6 +10,7 @@ import { HeadsView } from "./heads.js";
 import { Panel } from "./panel.js";
 import { Inks, isLogarithmic } from "./scale.js";
 import { TokensView } from "./tokens.js";
+import { TrainingView } from "./training.js";
 import { MOST_LABELS, ZoomPane, ZoomView } from "./zoom.js";
 import { isUnpacked, isWhole, readRecords, unpackRecord } from "./unpack.js";
 
@@ -65,7 +66,7 @@ export class Page {
     this.panel = new Panel(this.find);
     this.figure = new Figure(this);
     this.zoom = new ZoomPane(this, root);
-    this.views = [new AlignmentView(this), new HeadsView(this), new TokensView(this), new ZoomView(this), new CompareView(this), new GenerationView(this)];
+    this.views = [new AlignmentView(this), new HeadsView(this), new TokensView(this), new ZoomView(this), new CompareView(this), new GenerationView(this), new TrainingView(this)];
     this.help = dialogs(this);
     this.listRecords();
     this.listen();
