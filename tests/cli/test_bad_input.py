@@ -213,7 +213,7 @@ def about(verb: str, run: Path, corpus: Path) -> list:
 @pytest.mark.parametrize("verb", RUNS)
 def test_a_run_that_is_none_or_no_longer_whole_is_refused(verb, trained, corpus, place, said):
     run = place / "run"
-    assert said(*about(verb, run, corpus)).startswith(f"{run}: no such run.")
+    assert said(*about(verb, run, corpus)).startswith(f"{run}: no such run")
     run.mkdir()
     assert said(*about(verb, run, corpus)) == f"{run}: not a run: it has no regard.toml."
     for name in ("regard.toml", "tokenizer.json", "model.safetensors"):
