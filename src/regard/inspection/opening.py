@@ -100,12 +100,14 @@ def over_training(
         steps[int(numbers[-1])] = path
     if not steps:
         raise InputError("over_training(): no checkpoint is given.")
-    found = []
+    found: list[AttentionRecord] = []
     for step, path in sorted(steps.items()):
         opened = open_model(path)
         given = {"tokenizer": opened.tokenizer, "name": opened.name} | options
-        for record in capture(opened.network, text, **given).records:
-            found.append(replace(record, metadata=dict(record.metadata) | {"step": str(step)}))
+        found += [
+            replace(record, metadata=dict(record.metadata) | {"step": str(step)})
+            for record in capture(opened.network, text, **given).records
+        ]
     return found
 
 
