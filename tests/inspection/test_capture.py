@@ -1,5 +1,7 @@
 """What is captured is what the model used, by its own plain attention, and the model computes as before."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -451,3 +453,98 @@ def test_what_cannot_be_captured_says_why():
         capture(model, inputs_for(model)).record("cross")
     with pytest.raises(InputError, match="captured one by one"):
         capture(model, inputs_for(model), memory=0, side=4)
+
+
+class Letters:
+    """A tokenizer of letters, with 0 to fill up with."""
+
+    pad_token_id = 0
+
+    def __call__(self, text, **options):
+        return {"input_ids": [ord(letter) - 92 for letter in text]}
+
+    def convert_ids_to_tokens(self, number):
+        return chr(number + 92) if number > 4 else "[PAD]"
+
+
+def test_texts_of_several_lengths_go_on_as_each_does_alone():
+    model = made("llama", "sdpa")
+    both = capture(model, ["abcdefgh", "xy"], tokenizer=Letters(), generate=4)
+    alone = capture(model, "xy", tokenizer=Letters(), generate=4)
+    assert both.record(text=1).query_tokens == alone.record().query_tokens
+    np.testing.assert_allclose(both.record(text=1).weights, alone.record().weights, atol=1e-5)
+
+
+def test_what_fills_up_after_the_end_of_a_text_is_left_out():
+    model = made("llama", "sdpa")
+    given = {"input_ids": torch.randint(5, 97, (2, 5), generator=torch.Generator().manual_seed(3))}
+    said = capture(model, given, generate=6).outputs
+    end = int(said[0, 6])  # the second token of the first text, which the other does not say there
+    model.generation_config.eos_token_id = end
+    model.generation_config.pad_token_id = 0
+    captured = capture(model, given, generate=6)
+    ended = (captured.outputs == end).int().argmax(-1)
+    assert len(captured.record(text=0).query_tokens) == min(int(ended[0]) + 1, 10)
+
+
+def test_a_tokenizer_that_fills_up_and_cuts_is_seen_through():
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {"[UNK]": 0, "a": 5, "b": 6, "c": 7}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.enable_padding(length=12)
+    model = made("bert", "sdpa")
+    assert capture(model, "a b c", tokenizer=tokenizer).record().query_tokens == ("a", "b", "c")
+    tokenizer.enable_truncation(2)
+    with pytest.raises(InputError, match="cuts texts after 2 tokens"):
+        capture(model, "a b c", tokenizer=tokenizer)
+
+
+def test_a_decoder_without_a_mask_is_a_decoder():
+    model = nn.Transformer(16, 2, 2, 2, 32, batch_first=True).eval()
+    captured = capture(model, {"src": torch.randn(1, 5, 16), "tgt": torch.randn(1, 1, 16)})
+    assert [record.metadata["kind"] for record in captured.records] == ["encoder", "decoder", "cross"]
+
+
+def test_threads_and_captures_inside_each_other_do_not_mix():
+    models = [made("llama", "sdpa"), made("gpt2", "sdpa")]
+    texts = [{"input_ids": torch.randint(5, 97, (1, length))} for length in (12, 30)]
+    expected = [capture(*pair).record().weights for pair in zip(models, texts, strict=True)]
+
+    def work(number):
+        return [capture(models[number % 2], texts[number % 2]).record().weights for _ in range(10)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for number, found in enumerate(pool.map(work, range(4))):
+            for weights in found:
+                np.testing.assert_allclose(weights, expected[number % 2], atol=1e-6)
+    inner = []
+    hook = models[0].register_forward_hook(lambda *_: inner.append(capture(models[1], texts[1])))
+    outer = capture(models[0], texts[0])
+    hook.remove()
+    np.testing.assert_allclose(outer.record().weights, expected[0], atol=1e-6)
+    np.testing.assert_allclose(inner[0].record().weights, expected[1], atol=1e-6)
+
+
+def test_our_own_models_are_captured_in_training_too():
+    torch.manual_seed(0)
+    bert = Bert(BertConfig(**SIZES, attention_dropout=0.5)).train()
+    assert capture(bert, {"tokens": torch.randint(5, 97, (1, 9))}).record().weights.shape == (3, 4, 9, 9)
+    with pytest.raises(InputError, match="add it to the text"):
+        capture(bert, "a b", tokenizer=Letters(), target="c")
+
+
+def test_longer_than_the_models_positions_is_said_before_it_is_run():
+    model = made("gpt2", "sdpa")
+    with pytest.raises(InputError, match="a text of 70 tokens, but the model knows 64 positions"):
+        capture(model, {"input_ids": torch.randint(5, 97, (1, 70))})
+    with pytest.raises(InputError, match="a text of 66 tokens"):
+        capture(model, {"input_ids": torch.randint(5, 97, (1, 60))}, generate=6)
+
+
+def test_a_model_that_tells_its_weights_goes_on_by_itself_too():
+    model = made("bloom", "eager")
+    given = {"input_ids": torch.randint(5, 97, (1, 6))}
+    captured = capture(model, given, generate=3)
+    whole = capture(model, {"input_ids": captured.outputs[:, :-1]})
+    np.testing.assert_allclose(captured.record().weights, whole.record().weights, atol=1e-6)

@@ -215,3 +215,34 @@ def test_what_cannot_be_tried_says_why():
         believe(model, {"input_ids": given["input_ids"].repeat(2, 1)})
     with pytest.raises(InputError, match="head is from 0 to 3; got 4"):
         believe(model, given, head=4)
+
+
+def test_what_fills_up_is_taken_off_before_anything_is_tried():
+    model = theirs()
+    given = inputs_of(model)
+    expected = believe(model, given, position=8)
+    for side in ((4, 0), (0, 4)):
+        mask = nn.functional.pad(torch.ones(1, 9, dtype=torch.long), side)
+        padded = {"input_ids": nn.functional.pad(given["input_ids"], side), "attention_mask": mask}
+        found = believe(model, padded, position=8)
+        assert found.top == expected.top and found.effect_top == pytest.approx(expected.effect_top)
+        weights = gradient_weights(model, padded, position=8).weights
+        np.testing.assert_allclose(weights, gradient_weights(model, given, position=8).weights, atol=1e-5)
+
+
+def test_a_model_whose_attention_cannot_be_changed_is_refused():
+    config = transformers.BloomConfig(
+        vocab_size=97, hidden_size=32, n_head=4, n_layer=3, bos_token_id=1, eos_token_id=2, pad_token_id=0
+    )
+    model = transformers.BloomForCausalLM(config)
+    for attempt in (believe, gradient_weights):
+        with pytest.raises(InputError, match="can be seen but not changed"):
+            attempt(model, {"input_ids": torch.randint(5, 97, (1, 9))})
+
+
+def test_each_module_is_left_in_the_mode_it_was_in():
+    model = theirs().train()
+    model.model.embed_tokens.eval()
+    believe(model, inputs_of(model))
+    assert model.training and not model.model.embed_tokens.training
+    assert gradient_weights(model, inputs_of(model)).weights.any() and model.training

@@ -112,3 +112,10 @@ def test_options_that_a_model_cannot_have_are_refused(minilm):
         look(3, "a")
     with pytest.raises(InputError, match="has no decoder_start_token_id"):
         look(opened, "a text", target="ein Text")
+
+
+def test_layers_that_are_not_in_the_folder_are_not_made_up(folder):
+    with pytest.raises(RunError, match="what they look at would be chance"):
+        open_model(changed(folder, num_hidden_layers=3))
+    with pytest.raises(RunError, match="cannot open this model"):
+        open_model(changed(folder, num_hidden_layers=2, dtype="nonsense"))

@@ -10,7 +10,6 @@ about each head, from which any part is worked out again by `Captured.part`.
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -62,6 +61,8 @@ class Captured:
             InputError: no such kind or text, and which there are.
         """
         kinds = list(dict.fromkeys(record.metadata["kind"] for record in self.records))
+        if not kinds:
+            raise InputError("record(): nothing of the kinds that were asked for was captured.")
         if kind is None and len(kinds) == 1:
             kind = kinds[0]
         for record in self.records:
@@ -166,15 +167,24 @@ def capture(
             that is not understood and would be shown wrong.
     """
     wanted = KINDS if kinds is None else tuple(kinds)
+    if side < 1 or generate < 0 or memory < 0:
+        raise InputError(
+            f"capture(): side is at least 1, generate and memory at least 0; got {side}, {generate} and "
+            f"{memory}."
+        )
+    model = getattr(model, "_orig_mod", model)  # of torch.compile, whose programs cannot be listened to
     if unknown := [kind for kind in wanted if kind not in KINDS]:
         raise InputError(f"capture(): kinds are of {', '.join(KINDS)}; got {unknown[0]!r}.")
-    prepared = prepare(model, text, tokenizer, target)
+    prepared = prepare(model, text, tokenizer, target, before=bool(generate))
+    _require_room(model, prepared, generate)
     heard = _Heard(model, wanted, memory * 2**20, side, prepared, progress)
     with heard.listening(), torch.no_grad():
         outputs = _run(model, prepared, generate)
-    if not heard.any and not generate:
+    if not heard.any and generate and "input_ids" in prepared.inputs:
+        prepared.inputs = _gone_on(prepared, outputs)
+    if not heard.any and (not generate or "input_ids" in prepared.inputs):
         with torch.no_grad():  # as it is, since some models go by the name of their attention
-            outputs = _run(model, prepared, generate)
+            outputs = _run(model, prepared, 0) if not generate else outputs
             heard.told(_run_telling(model, prepared))
     return heard.captured(outputs, name or type(model).__name__)
 
@@ -201,8 +211,11 @@ def prepare(
     text: str | Sequence[str] | Mapping[str, Any],
     tokenizer: Any,
     target: str | Sequence[str] | None = None,
+    *,
+    before: bool = False,
 ) -> Prepared:
-    """The arguments of the model's forward pass for these texts; see `capture`.
+    """The arguments of the model's forward pass for these texts; see `capture`. With `before`, shorter ones
+    are filled up before them, so that a decoder goes on behind the text.
 
     Raises:
         InputError: no text, no tokenizer, or more tokens than the model has positions for.
@@ -215,9 +228,11 @@ def prepare(
     if targets is not None and len(targets) != len(texts):
         raise InputError(f"capture(): {len(texts)} texts but {len(targets)} targets; one is needed for each.")
     place = next(iter(model.parameters()), torch.zeros(())).device
-    tokens, there = _padded(*encoded(tokenizer, texts), place)
-    _require_room(model, tokens.shape[1])
+    before = before and not getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    tokens, there = _padded(*encoded(tokenizer, texts), place, before)
     if modules.is_ours(model):
+        if targets is not None:
+            raise InputError("capture(): target is what an encoder–decoder says; add it to the text.")
         return Prepared({"tokens": tokens, "mask": there}, {"source": tokens}, {"source": there}, tokenizer)
     found = Prepared(
         {"input_ids": tokens, "attention_mask": there.long()},
@@ -250,10 +265,15 @@ def _texts(name: str, given: str | Sequence[str]) -> list[str]:
     return texts
 
 
-def _padded(rows: Sequence[Sequence[int]], fill: int, place: torch.device) -> tuple[Tensor, Tensor]:
+def _padded(
+    rows: Sequence[Sequence[int]], fill: int, place: torch.device, before: bool = False
+) -> tuple[Tensor, Tensor]:
     longest = max(map(len, rows))
-    tokens = torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows], device=place)
-    there = torch.tensor([[n < len(row) for n in range(longest)] for row in rows], device=place)
+    tokens = torch.full((len(rows), longest), fill, device=place)
+    there = torch.zeros(len(rows), longest, dtype=torch.bool, device=place)
+    for number, row in enumerate(rows):
+        own = slice(longest - len(row), None) if before else slice(len(row))
+        tokens[number, own], there[number, own] = torch.tensor(row, device=place), True
     return tokens, there
 
 
@@ -274,17 +294,27 @@ def _given(inputs: dict[str, Any], tokenizer: Any) -> Prepared:
     return found
 
 
-def _require_room(model: nn.Module, length: int) -> None:
+def _require_room(model: nn.Module, prepared: Prepared, generate: int) -> None:
+    """InputError where there are more tokens than the model has positions."""
     config: Any = getattr(model, "config", None)
     if callable(getattr(config, "get_text_config", None)):
         config = config.get_text_config()
+    if getattr(config, "relative_attention_num_buckets", None):  # positions count back from each token
+        return
+    said = "target" if "target" in prepared.tokens else "source"
     for known in ("max_position_embeddings", "n_positions", "longest"):
         most = getattr(config, known, None)
-        if isinstance(most, int) and 0 < most < length:
-            raise InputError(
-                f"capture(): a text of {length:,} tokens, but the model knows {most:,} positions. Cut it "
-                f"into parts."
-            )
+        if not isinstance(most, int) or most <= 0:
+            continue
+        if "roberta" in str(getattr(config, "model_type", "")):  # theirs begin behind the one for padding
+            most -= (getattr(config, "pad_token_id", None) or 0) + 1
+        for side, tokens in prepared.tokens.items():
+            length = tokens.shape[-1] + (generate if side == said else 0)
+            if length > most:
+                raise InputError(
+                    f"capture(): a text of {length:,} tokens, but the model knows {most:,} positions. Cut it "
+                    f"into parts."
+                )
 
 
 def _run(model: Any, prepared: Prepared, generate: int) -> Any:
@@ -300,14 +330,36 @@ def _run(model: Any, prepared: Prepared, generate: int) -> Any:
         max_new_tokens=generate,
         do_sample=False,
         num_beams=1,
+        num_return_sequences=1,
+        use_cache=True,
         pad_token_id=getattr(config, "pad_token_id", None) or 0,
     )
     side = "target" if getattr(model.config, "is_encoder_decoder", False) else "source"
     prepared.tokens[side] = said
-    if side in prepared.there:
-        new = said.shape[1] - prepared.there[side].shape[1]
-        prepared.there[side] = torch.nn.functional.pad(prepared.there[side], (0, new), value=True)
+    given = prepared.there.get(side)
+    first = 1 if side == "target" else said.shape[1] if given is None else given.shape[1]
+    if given is None:
+        tokens = prepared.inputs.get("decoder_input_ids" if side == "target" else "input_ids")
+        first = tokens.shape[1] if isinstance(tokens, Tensor) else 1
+        given = torch.ones(len(said), first, dtype=torch.bool, device=said.device)
+    prepared.there[side] = torch.cat([given, _before_the_end(said[:, first:], config)], dim=1)
     return said
+
+
+def _gone_on(prepared: Prepared, said: Tensor) -> dict[str, Any]:
+    """The inputs of one pass over all that was said but the last token, which looks at nothing."""
+    there = prepared.there["source"][:, :-1].long()
+    return {"input_ids": said[:, :-1], "attention_mask": there}
+
+
+def _before_the_end(said: Tensor, config: Any) -> Tensor:
+    """Which of the tokens said (B, T) come before a text has ended, the end itself included."""
+    ends = getattr(config, "eos_token_id", None)
+    ends = [] if ends is None else torch.as_tensor(ends).flatten().tolist()
+    ended = torch.zeros_like(said, dtype=torch.bool)
+    for end in ends:
+        ended |= said == end
+    return ended.cumsum(1) - ended.int() == 0
 
 
 def _said_by_ours(model: Any, prepared: Prepared, count: int) -> Tensor:
@@ -326,9 +378,10 @@ def _said_by_ours(model: Any, prepared: Prepared, count: int) -> Tensor:
 
 def _run_telling(model: Any, prepared: Prepared) -> Mapping[str, Sequence[Any]]:
     """The weights (B, H, Q, K) of each layer by kind, of a model that can be asked for them by name."""
-    if "output_attentions" not in inspect.signature(model.forward).parameters:
+    try:
+        outputs = model(**prepared.inputs, output_attentions=True)
+    except TypeError:  # it takes no such argument
         return {}
-    outputs = model(**prepared.inputs, output_attentions=True)
     names = {"encoder": "encoder_attentions", "decoder": "decoder_attentions", "cross": "cross_attentions"}
     found = {kind: getattr(outputs, name, None) for kind, name in names.items()}
     found["own"] = getattr(outputs, "attentions", None)
@@ -346,6 +399,12 @@ def _run_telling(model: Any, prepared: Prepared) -> Mapping[str, Sequence[Any]]:
                 f"capture(): {type(model).__name__} gives weights {tuple(layers[0].shape)}, which are no map "
                 f"of a whole text, but of windows or parts of it. There is no picture of that."
             )
+        total = float(layers[0].sum(-1).max()) if layers[0].numel() else 0.0
+        if float(layers[0].min()) < 0 or not total <= 1 + 1e-3:
+            raise InputError(
+                f"capture(): what {type(model).__name__} gives for its weights are none: they are below 0, or "
+                f"a row of them is more than 1. There is no picture of that."
+            )
         kept[kind if kind != "own" else _direction(layers, prepared)] = layers
     return kept
 
@@ -359,7 +418,7 @@ def _direction(layers: Sequence[Tensor], prepared: Prepared) -> Kind:
     """Whether a text looks back only, as far as the first one shows."""
     seen = torch.stack([layer[0] > 0 for layer in layers])
     if "source" in prepared.there:
-        there = prepared.there["source"][0]
+        there = prepared.there["source"][0, : seen.shape[-1]]
         seen = seen[..., there, :][..., there]
     return "decoder" if _looks_back(seen) else "encoder"
 
@@ -536,7 +595,8 @@ def is_attention(module: nn.Module) -> bool:
 def kind_of(module: nn.Module, name: str, call: Call) -> Kind:
     """Whether a text looks at itself, only back, or at another."""
     if call.itself is not None:
-        back = call.offset is not None or _looks_back(call.mask)
+        decodes = "decoder" in name.split(".")
+        back = decodes or call.offset is not None or _looks_back(call.mask)
         return "cross" if not call.itself else "decoder" if back else "encoder"
     if getattr(module, "is_cross_attention", False) or any(mark in name.lower() for mark in CROSS):
         return "cross"

@@ -12,8 +12,9 @@ Source: Jain and Wallace 2019, "Attention is not explanation", arXiv:1902.10186;
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -144,23 +145,10 @@ def believe(
         InputError: a text too short to try, several texts, an encoder–decoder, a position or a head that
             there is not; or what `capture` raises.
     """
-    prepared = prepare(model, text, tokenizer)
-    name = "tokens" if modules.is_ours(model) else "input_ids"
-    if not isinstance(prepared.inputs.get(name), Tensor) or len(prepared.inputs[name]) != 1:
-        raise InputError("believe(): takes one text, with input_ids or tokens (1, L). Call it for each text.")
-    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        raise InputError(
-            "believe(): takes an encoder or a decoder; of an encoder–decoder hand in one of them."
-        )
-    inputs = dict(prepared.inputs)
-    captured = capture(model, inputs, tokenizer=tokenizer)
-    record = captured.records[0]
-    if not record.whole:
-        raise InputError(f"believe(): {len(record.key_tokens):,} tokens are too many to try. Cut the text.")
+    if top < 1 or draws < 1:
+        raise InputError(f"believe(): top and draws are at least 1; got {top} and {draws}.")
+    prepared, name, record, position = _captured("believe", model, text, tokenizer, position)
     length = len(record.query_tokens)
-    if not -length <= position < length:
-        raise InputError(f"believe(): position is from 0 to {length - 1}; got {position}.")
-    position %= length
     importance = _rows(record.weights, layer, head)[position]
     others = [at for at in range(length) if at != position and _seen(record.weights, position)[at]]
     if len(others) <= top:
@@ -168,12 +156,53 @@ def believe(
             f"believe(): position {position} sees {len(others)} others, too few to hide {top} of them. Give "
             f"a longer text, a later position, or a smaller top."
         )
-    training = model.training
+    with _evaluating(model):
+        return _tried(model, prepared, name, record, importance, position, others, top, draws, seed)
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Without dropout, each module afterwards as it was."""
+    before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        return _tried(model, prepared, name, record, importance, position, others, top, draws, seed)
+        yield
     finally:
-        model.train(training)
+        for module, training in before:
+            module.training = training
+
+
+def _captured(
+    function: str, model: nn.Module, text: str | Mapping[str, Any], tokenizer: Any, position: int
+) -> tuple[Prepared, str, AttentionRecord, int]:
+    """One text without what only fills it up, the name of its tokens among the inputs, its record, and the
+    position counted from 0; InputError where that cannot be tried."""
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise InputError(
+            f"{function}(): takes an encoder or a decoder; of an encoder–decoder hand in one of them."
+        )
+    prepared = prepare(model, text, tokenizer)
+    name = "tokens" if modules.is_ours(model) else "input_ids"
+    tokens = prepared.inputs.get(name)
+    if not isinstance(tokens, Tensor) or tokens.ndim != 2 or len(tokens) != 1:
+        raise InputError(f"{function}(): takes one text, with {name} (1, L). Call it for each text.")
+    if "source" in prepared.there and not bool(prepared.there["source"].all()):
+        there = prepared.there["source"][0]
+        inputs = {
+            key: value[:, there] if isinstance(value, Tensor) and value.shape[:2] == tokens.shape else value
+            for key, value in prepared.inputs.items()
+            if key not in ("attention_mask", "mask", "position_ids")
+        }
+        prepared = prepare(model, inputs, tokenizer)
+    record = capture(model, dict(prepared.inputs), tokenizer=tokenizer).record()
+    if not record.whole:
+        raise InputError(
+            f"{function}(): {len(record.key_tokens):,} tokens are too many to try. Cut the text."
+        )
+    length = len(record.query_tokens)
+    if not -length <= position < length:
+        raise InputError(f"{function}(): position is from 0 to {length - 1}; got {position}.")
+    return prepared, name, record, position % length
 
 
 def gradient_weights(
@@ -196,10 +225,7 @@ def gradient_weights(
     Source:
         Barkan et al. 2021, "Grad-SAM", arXiv:2204.11073, without its rectifier.
     """
-    prepared = prepare(model, text, tokenizer)
-    record = capture(model, dict(prepared.inputs), tokenizer=tokenizer).records[0]
-    if not record.whole or prepared.tokens["source"].shape[0] != 1:
-        raise InputError("gradient_weights(): takes one text, short enough for all its weights.")
+    prepared, _, record, position = _captured("gradient_weights", model, text, tokenizer, position)
     kept: list[Tensor] = []
 
     def keep(kind: str, layer: int, weights: Tensor, seen: Tensor) -> Tensor:
@@ -207,10 +233,12 @@ def gradient_weights(
         kept.append(weights)
         return weights
 
-    with torch.no_grad():
-        before = say(model, prepared, position)
-    with torch.enable_grad(), changed(model, prepared, keep):
-        gradients = torch.autograd.grad(say(model, prepared, position).size(before), kept, allow_unused=True)
+    with _evaluating(model):
+        with torch.no_grad():
+            before = say(model, prepared, position)
+        with torch.enable_grad(), changed(model, prepared, keep):
+            size = say(model, prepared, position).size(before)
+        gradients = torch.autograd.grad(size, kept, allow_unused=True)
     found = [
         torch.zeros_like(weights) if gradient is None else gradient * weights
         for gradient, weights in zip(gradients, kept, strict=True)

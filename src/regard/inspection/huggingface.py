@@ -7,7 +7,9 @@ function that the model was loaded with.
 
 from __future__ import annotations
 
+import itertools
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +20,10 @@ from torch import Tensor, nn
 from regard.errors import InputError
 from regard.inspection.calls import Call, Hear, mask_and_bias
 
-PREFIX = "regard_"
+PREFIX = "regard"
+ONE_AT_A_TIME = threading.RLock()
+"""What listens is registered for all models of the process, so that threads take turns."""
+NUMBERS = itertools.count()
 OWN_MASKS = ("flash",)
 """Kernels that are handed which keys are there, and make the rest of the mask themselves."""
 
@@ -43,23 +48,31 @@ def listening(model: nn.Module, hear: Hear) -> Iterator[None]:
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+    with ONE_AT_A_TIME:
+        yield from _listening(model, hear, ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS)
+
+
+def _listening(model: nn.Module, hear: Hear, attentions: Any, masks: Any) -> Iterator[None]:
+    prefix = f"{PREFIX}{next(NUMBERS)}_"
     configs = _configs(model)
     before = [(config, config._attn_implementation) for config in configs]
-    for name in {name for _, name in before}:
+    names = {name for _, name in before}
+    for name in names:
         _require_understood(name)
-        ours = PREFIX + name
-        ALL_ATTENTION_FUNCTIONS.register(ours, _listener(ALL_ATTENTION_FUNCTIONS, name, hear))
-        if name in ALL_MASK_ATTENTION_FUNCTIONS:
-            ALL_MASK_ATTENTION_FUNCTIONS.register(ours, ALL_MASK_ATTENTION_FUNCTIONS[name])
     try:
+        for name in names:
+            attentions.register(prefix + name, _listener(attentions, name, hear))
+            if name in masks:
+                masks.register(prefix + name, masks[name])
         for config, name in before:
-            config._attn_implementation_internal = PREFIX + name
+            config._attn_implementation_internal = prefix + name
         yield
     finally:
         for config, name in before:
             config._attn_implementation_internal = name
-            for registered in (ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS):
-                registered._global_mapping.pop(PREFIX + name, None)
+        for name in names:
+            for registered in (attentions, masks):
+                registered._global_mapping.pop(prefix + name, None)
 
 
 def _configs(model: nn.Module) -> list[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from regard.errors import InputError
 from regard.inspection import huggingface, modules
 from regard.inspection.calls import Call
 from regard.inspection.capture import Prepared, kind_of
@@ -49,6 +51,7 @@ def changed(model: nn.Module, prepared: Prepared, change: Change) -> Iterator[No
         return (weights @ values).to(call.values.dtype)
 
     with contextlib.ExitStack() as stack:
+        stack.callback(_require_heard, model, counted)
         hook = model.register_forward_pre_hook(anew)
         stack.callback(hook.remove)
         stack.enter_context(huggingface.listening(model, attend))
@@ -57,6 +60,15 @@ def changed(model: nn.Module, prepared: Prepared, change: Change) -> Iterator[No
             prepared.inputs["seen"] = modules.asked(model, attend)
             stack.callback(lambda: prepared.inputs.pop("seen", None))
         yield
+
+
+def _require_heard(model: nn.Module, counted: Mapping[str, int]) -> None:
+    """An error where no attention took other weights: nothing that was found would say anything."""
+    if not counted and sys.exc_info()[0] is None:
+        raise InputError(
+            f"the attention of {type(model).__name__} can be seen but not changed: it computes it in a way of "
+            f"its own. How far its weights can be believed cannot be tried."
+        )
 
 
 def unchanged(kind: str, layer: int, weights: Tensor, seen: Tensor) -> Tensor:
@@ -145,6 +157,8 @@ def say(model: Any, prepared: Prepared, position: int) -> Said:
     outputs = model(**prepared.inputs)
     logits = model.logits(outputs) if modules.is_gpt(model) else getattr(outputs, "logits", None)
     if logits is not None:
+        if logits.shape[-1] == 1:
+            raise InputError("the model says a single number, which has no share that could move. Not tried.")
         of = logits[0] if logits.ndim == 2 else logits[0, position]
         return Said(torch.softmax(of.float(), -1), True)
     features = outputs if isinstance(outputs, Tensor) else outputs[0]

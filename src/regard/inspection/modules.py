@@ -32,6 +32,7 @@ def listening(model: nn.Module, hear: Hear) -> Iterator[None]:
     """While this is open, each `torch.nn.MultiheadAttention` in the model is heard."""
     found = [module for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
     fast = torch.backends.mha.get_fastpath_enabled()
+    own = {module: vars(module)["forward"] for module in found if "forward" in vars(module)}
     try:
         if found:  # the fast path of whole layers does not call their attention
             torch.backends.mha.set_fastpath_enabled(False)
@@ -41,7 +42,10 @@ def listening(model: nn.Module, hear: Hear) -> Iterator[None]:
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for module in found:
-            del module.forward
+            if module in own:
+                module.forward = own[module]
+            else:
+                del module.forward
 
 
 def _heard(module: nn.MultiheadAttention, forward: Callable[..., Any], hear: Hear) -> Callable[..., Any]:
@@ -138,7 +142,7 @@ def asked(model: Bert | Gpt, hear: Hear) -> dict[str, Any]:
                 window=options["window"],
                 itself=True,
             )
-            return hear(module, call, context)
+            return hear(module, call, None if module.training and module.dropout else context)
 
         return told
 

@@ -61,8 +61,19 @@ def open_model(path: str | Path) -> Opened:
     options = {"local_files_only": True, "trust_remote_code": False}
     with _quiet():
         try:
-            network = kind.from_pretrained(path, use_safetensors=True, **options)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+            network, found = kind.from_pretrained(
+                path, use_safetensors=True, output_loading_info=True, **options
+            )
+        except (
+            AttributeError,
+            ImportError,
+            KeyError,
+            OSError,
+            RuntimeError,
+            SafetensorError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise RunError(f"{path}: transformers cannot open this model: {_first(error)}") from None
         tokenizer = None
         if any(path.glob("tokenizer*")) or any(path.glob("vocab*")) or any(path.glob("*.spm")):
@@ -70,6 +81,12 @@ def open_model(path: str | Path) -> Opened:
                 tokenizer = transformers.AutoTokenizer.from_pretrained(path, **options)
             except (OSError, ValueError, KeyError, ImportError) as error:
                 raise RunError(f"{path}: its tokenizer cannot be opened: {_first(error)}") from None
+    # What stands on top, such as a pooling layer, may be new; layers may not, their heads would be chance.
+    if missing := sorted(name for name in found["missing_keys"] if re.search(r"\.\d+\.", f".{name}")):
+        raise RunError(
+            f"{path}: {len(missing)} weights that config.json describes are not there, such as {missing[0]}; what "
+            f"they look at would be chance. The folder is damaged, or its config.json is another model's."
+        )
     return Opened(network.eval(), tokenizer, path.resolve().name)
 
 

@@ -60,7 +60,13 @@ def encoded(tokenizer: Any, texts: Sequence[str]) -> tuple[list[list[int]], int]
     if tokenizer is None:
         raise InputError("capture(): a text needs tokenizer=, the one that the model was trained with.")
     if hasattr(tokenizer, "encode_batch"):
-        rows, fill = [list(one.ids) for one in tokenizer.encode_batch(list(texts))], 0
+        found, fill = tokenizer.encode_batch(list(texts)), 0
+        if cut := next((one for one in found if one.overflowing), None):
+            raise InputError(
+                f"capture(): the tokenizer cuts texts after {sum(cut.attention_mask):,} tokens. Call its no_truncation(), or "
+                f"cut the text yourself."
+            )
+        rows = [[n for n, there in zip(one.ids, one.attention_mask, strict=True) if there] for one in found]
     else:
         rows = [list(tokenizer(text, verbose=False)["input_ids"]) for text in texts]
         fill = tokenizer.pad_token_id or 0
