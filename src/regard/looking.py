@@ -145,6 +145,8 @@ def _captured(
         name=opened.name,
         progress=progress,
     )
+    if not captured.records:
+        raise InputError(f"look(): {opened.name} has no attention of the kind {kind}.")
     return captured, [_chosen(record, layer, head) for record in captured.records]
 
 

@@ -235,7 +235,7 @@ def load_records(path: str | os.PathLike[str]) -> list[AttentionRecord]:
         raise RunError(f"{path}: cut short or not a record file ({error}). Save the record again.") from error
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise RunError(f"{path}: the record inside is damaged ({error}). Save the record again.") from error
 
 

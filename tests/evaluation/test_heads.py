@@ -108,5 +108,9 @@ def test_alike_heads_have_similarity_one_and_heads_apart_zero():
 def test_what_cannot_be_described_says_why():
     with pytest.raises(InputError, match=r"neither of them 0; got \(0, 3\)"):
         describe(np.zeros((0, 3)))
+    with pytest.raises(InputError, match="separators are positions among 3 keys"):
+        describe(np.full((3, 3), 1 / 3), separators=[7])
+    with pytest.raises(InputError, match="finite and not below 0"):
+        describe(np.full((3, 3), np.nan))
     with pytest.raises(ShapeError, match="2 tokens for 3 keys"):
         describe(np.full((3, 3), 1 / 3), tokens=[1, 2])

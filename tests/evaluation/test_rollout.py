@@ -43,5 +43,7 @@ def test_flow_is_the_maximum_flow_that_another_library_finds():
 def test_what_cannot_be_rolled_out_says_why():
     with pytest.raises(ShapeError, match=r"\(L, H, Q, Q\)"):
         rollout(np.ones((2, 3, 4)))
+    with pytest.raises(InputError, match="finite and not below 0"):
+        flow(np.full((1, 1, 2, 2), np.nan))
     with pytest.raises(InputError, match="residual is a share from 0 to 1; got 2"):
         flow(some_weights(1, 1, 2), residual=2)

@@ -106,6 +106,10 @@ def test_options_that_a_model_cannot_have_are_refused(minilm):
     opened = open_model(minilm)
     with pytest.raises(InputError, match="nbest is 2"):
         look(opened, "a", nbest=2)
+    with pytest.raises(InputError, match="model has no attention of the kind cross"):
+        look(opened, "a text", kind="cross")
+    with pytest.raises(InputError, match="no valid text"):
+        look(opened, "a \ud800 text")
     with pytest.raises(InputError, match="one text at a time"):
         look(opened, ["a text here", "b text here"], believe=True)
     with pytest.raises(InputError, match="a module of PyTorch"):

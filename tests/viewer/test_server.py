@@ -103,6 +103,7 @@ def test_parts_of_a_map_come_as_numbers(port):
     assert ask(port, path="/part?record=0")[0] == 400
     assert ask(port, path=asked.replace("bottom=2", "bottom=5000"))[0] == 404
     assert ask(port, path=asked.replace("layer=0", "layer=-1"))[0] == 404
+    assert ask(port, path=asked.replace("right=3", "right=9"))[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_bodies_above_the_limit_are_refused(port):
 
 
 def test_a_body_that_is_no_text_is_refused(port):
-    for body in ("", "{}", "[]", '{"text": 3}', "no json"):
+    for body in ("", "{}", "[]", '{"text": 3}', "no json", "[" * 50_000):
         assert ask(port, "POST", "/look", body, content_type="application/json")[0] == 400
 
 

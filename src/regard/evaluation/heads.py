@@ -112,6 +112,10 @@ def describe(
     weights = np.asarray(weights, np.float32)
     if weights.ndim < 2 or not all(weights.shape[-2:]):
         raise InputError(f"describe(): weights are (…, Q, K), neither of them 0; got {weights.shape}.")
+    if not np.isfinite(weights).all() or weights.min() < 0:
+        raise InputError("describe(): weights are finite and not below 0.")
+    if any(not 0 <= at < weights.shape[-1] for at in separators):
+        raise InputError(f"describe(): separators are positions among {weights.shape[-1]} keys.")
     looking = np.asarray(weights.any(axis=-1))
     found = {"entropy": _mean(entropy(weights), looking)}
     if offset is None:

@@ -81,6 +81,8 @@ def _mixed(function: str, weights: np.ndarray, residual: float) -> np.ndarray:
         raise ShapeError(
             f"{function}(): weights are (L, H, Q, Q), of one text at itself; got {weights.shape}."
         )
+    if not np.isfinite(weights).all() or weights.min() < 0:
+        raise InputError(f"{function}(): weights are finite and not below 0.")
     if not 0 <= residual <= 1:
         raise InputError(f"{function}(): residual is a share from 0 to 1; got {residual}.")
     return (1 - residual) * weights.mean(axis=1) + residual * np.eye(weights.shape[-1])

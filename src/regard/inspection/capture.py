@@ -262,6 +262,13 @@ def _texts(name: str, given: str | Sequence[str]) -> list[str]:
     texts = [given] if isinstance(given, str) else list(given)
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise InputError(f"capture(): {name} is empty. Give some words to look at.")
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"capture(): {name} is no valid text: {error.reason} at {error.start}."
+            ) from None
     return texts
 
 
@@ -402,7 +409,7 @@ def _run_telling(model: Any, prepared: Prepared) -> Mapping[str, Sequence[Any]]:
         total = float(layers[0].sum(-1).max()) if layers[0].numel() else 0.0
         if float(layers[0].min()) < 0 or not total <= 1 + 1e-3:
             raise InputError(
-                f"capture(): what {type(model).__name__} gives for its weights are none: they are below 0, or "
+                f"capture(): what {type(model).__name__} gives for weights are none: they are below 0, or "
                 f"a row of them is more than 1. There is no picture of that."
             )
         kept[kind if kind != "own" else _direction(layers, prepared)] = layers
@@ -564,7 +571,8 @@ class _Heard:
 
     def _numbers(self, side: str, text: int, size: int) -> list[int] | None:
         tokens = self.prepared.tokens.get(side)
-        if tokens is None or tokens.ndim != 2 or tokens.shape[1] < size:
+        # Of what was said the last token looks at nothing; other sizes are those of an image, or of speech.
+        if tokens is None or tokens.ndim != 2 or tokens.shape[1] not in (size, size + 1):
             return None
         return tokens[text % len(tokens), :size].tolist()
 

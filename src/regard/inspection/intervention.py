@@ -66,7 +66,7 @@ def _require_heard(model: nn.Module, counted: Mapping[str, int]) -> None:
     """An error where no attention took other weights: nothing that was found would say anything."""
     if not counted and sys.exc_info()[0] is None:
         raise InputError(
-            f"the attention of {type(model).__name__} can be seen but not changed: it computes it in a way of "
+            f"the attention of {type(model).__name__} can be seen but not changed: it has a way of "
             f"its own. How far its weights can be believed cannot be tried."
         )
 

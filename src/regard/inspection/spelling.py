@@ -63,8 +63,8 @@ def encoded(tokenizer: Any, texts: Sequence[str]) -> tuple[list[list[int]], int]
         found, fill = tokenizer.encode_batch(list(texts)), 0
         if cut := next((one for one in found if one.overflowing), None):
             raise InputError(
-                f"capture(): the tokenizer cuts texts after {sum(cut.attention_mask):,} tokens. Call its no_truncation(), or "
-                f"cut the text yourself."
+                f"capture(): the tokenizer cuts texts after {sum(cut.attention_mask):,} tokens. Call its "
+                f"no_truncation(), or cut the text yourself."
             )
         rows = [[n for n, there in zip(one.ids, one.attention_mask, strict=True) if there] for one in found]
     else:

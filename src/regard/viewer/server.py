@@ -82,7 +82,7 @@ def application(live: Live, text: str, records: Sequence[AttentionRecord], port:
             text = json.loads(body or b"")["text"]
             if not isinstance(text, str):
                 raise TypeError
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return PlainTextResponse("The request is a JSON object with a text.", 400)
         return StreamingResponse(_answer(live, text, shown, texts, busy), media_type="application/x-ndjson")
 
@@ -104,6 +104,8 @@ def application(live: Live, text: str, records: Sequence[AttentionRecord], port:
             )
         except (RegardError, IndexError) as error:
             return PlainTextResponse(str(error), 404)
+        if found.shape != sizes:
+            return PlainTextResponse("There is no such part.", 404)
         return Response(np.ascontiguousarray(found, "<f4").tobytes(), media_type="application/octet-stream")
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
