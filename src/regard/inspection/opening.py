@@ -85,7 +85,7 @@ def open_model(path: str | Path) -> Opened:
     if missing := sorted(name for name in found["missing_keys"] if re.search(r"\.\d+\.", f".{name}")):
         raise RunError(
             f"{path}: {len(missing)} weights that config.json describes are not there, such as {missing[0]}; "
-            f"what they look at would be chance. The folder is damaged, or its config.json is another model's."
+            f"what they look at would be chance. The folder is damaged, or config.json is another model's."
         )
     return Opened(network.eval(), tokenizer, path.resolve().name)
 
