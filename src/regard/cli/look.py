@@ -6,16 +6,15 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from regard.cli.output import Json, print_json, verb
 from regard.errors import InputError, RunError
 
-TRANSLATORS = ("marian", "pegasus")
-"""Models of transformers that say what they say as a trained run does."""
-
+if TYPE_CHECKING:
+    from regard.record import AttentionRecord
 
 TOLD = ("kind", "belief")
 
@@ -106,21 +105,12 @@ def look(
             kind=kind,
             layer=layer,
             head=head,
-            **({"generate": generate} if generate else {}),
-            **({"believe": True} if believe else {}),
+            generate=generate,
+            believe=believe,
         )
         saved = None if save is None else view.save(save)
         if as_json:
-            shown = [
-                {
-                    "input_words": list(record.key_tokens),
-                    "output_words": list(record.query_tokens),
-                    "weights": record.weights.tolist(),
-                }
-                | {key: record.metadata[key] for key in TOLD if key in record.metadata}
-                | ({"statistics": _lists(record)} if record.statistics else {})
-                for record in view.records
-            ]
+            shown = [plain(record) for record in view.records]
             print_json({"run": str(run), "saved": None if saved is None else str(saved), "records": shown})
             return
         told = view.records[0].metadata.get("belief")
@@ -138,13 +128,22 @@ def at_a_screen(texts: list[str]) -> bool:
     return served and len(texts) == 1 and sys.stdout.isatty()
 
 
-def _lists(record: Any) -> dict[str, Any]:
-    """The numbers of each head as lists."""
-    return {name: numbers.tolist() for name, numbers in record.statistics.items()}
+def plain(record: AttentionRecord) -> dict[str, Any]:
+    """A record as JSON values."""
+    found: dict[str, Any] = {
+        "input_words": list(record.key_tokens),
+        "output_words": list(record.query_tokens),
+        "weights": record.weights.tolist(),
+    }
+    found |= {key: record.metadata[key] for key in TOLD if key in record.metadata}
+    if record.statistics:
+        found["statistics"] = {name: numbers.tolist() for name, numbers in record.statistics.items()}
+    return found
 
 
 def opened(path: Path) -> Any:
-    """A trained run, an encoder–decoder that `regard.load` opens, or any other model."""
+    """A trained run, a model of the classes that `regard.load` opens as one, or any other model."""
+    from regard.export.huggingface import CLASSES
     from regard.inspection.opening import open_model
     from regard.models.foreign import read_json
     from regard.training.run import load
@@ -156,7 +155,7 @@ def opened(path: Path) -> Any:
         )
     config = path / "config.json"
     theirs = config.is_file() and not (path / "regard.toml").exists()
-    if path.is_file() or (theirs and read_json(config).get("model_type") not in TRANSLATORS):
+    if path.is_file() or (theirs and read_json(config).get("model_type") not in CLASSES):
         return open_model(path)
     return load(path)
 

@@ -62,24 +62,27 @@ class Call:
         """The same call of one text."""
 
         def own(array: Any) -> Any:
-            return array if array is None or len(array) == 1 else array[number : number + 1]
+            if array is None:
+                return None
+            array = _four(array)
+            return array if len(array) == 1 else array[number : number + 1]
 
         return replace(
             self,
             query=own(self.query),
             keys=own(self.keys),
             values=own(self.values),
-            mask=own(_four(self.mask)),
-            bias=own(_four(self.bias)),
+            mask=own(self.mask),
+            bias=own(self.bias),
         )
 
     def part(self, head: int, start: int, end: int) -> Call:
         """The same call with one head and some of its queries."""
 
         def own(array: Tensor | None) -> Tensor | None:
-            array = _four(array)
             if array is None:
                 return None
+            array = _four(array)
             array = array if array.shape[1] == 1 else array[:, head : head + 1]
             return array if array.shape[2] == 1 else array[:, :, start:end]
 
@@ -223,10 +226,7 @@ class Call:
             InputError: it is not, so that a picture of it would be wrong.
         """
         there = torch.isfinite(found.log_normalizer)[..., None]
-        if self.sinks is None:
-            theirs = torch.where(there, context.to(found.context.dtype), 0.0)
-        else:
-            theirs = context.to(found.context.dtype)
+        theirs = torch.where(there, context.to(found.context.dtype), 0.0)
         ours = torch.where(there, found.context, 0.0)
         if not theirs.numel():
             return
@@ -240,9 +240,9 @@ class Call:
             )
 
 
-def _four(array: Tensor | None) -> Tensor | None:
+def _four(array: Tensor) -> Tensor:
     """What broadcasts to (B, H, Q, K), with four axes."""
-    return array if array is None else array[(None,) * (4 - array.ndim)]
+    return array[(None,) * (4 - array.ndim)]
 
 
 def _alone(array: Tensor) -> Tensor:
@@ -295,4 +295,4 @@ def _places(array: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
     """Of an array that broadcasts to (B, H, Q, K), what stands at some places, (…, N)."""
     queries = queries if array.shape[-2] > 1 else torch.zeros_like(queries)
     keys = keys if array.shape[-1] > 1 else torch.zeros_like(keys)
-    return array[(None,) * (4 - array.ndim)][..., queries, keys]
+    return _four(array)[..., queries, keys]

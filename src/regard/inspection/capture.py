@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from regard.errors import InputError
 from regard.inspection import huggingface, modules
 from regard.inspection.calls import Call
-from regard.inspection.kept import Kept, KeptCall, Whole, kept
+from regard.inspection.kept import Kept, Whole, kept
 from regard.inspection.norms import out_projection, value_norms
 from regard.inspection.spelling import encoded, separators_of, spelt
 from regard.record import AttentionRecord
@@ -180,11 +180,12 @@ def capture(
     heard = _Heard(model, wanted, memory * 2**20, side, prepared, progress)
     with heard.listening(), torch.no_grad():
         outputs = _run(model, prepared, generate)
-    if not heard.any and generate and "input_ids" in prepared.inputs:
-        prepared.inputs = _gone_on(prepared, outputs)
-    if not heard.any and (not generate or "input_ids" in prepared.inputs):
-        with torch.no_grad():  # as it is, since some models go by the name of their attention
-            outputs = _run(model, prepared, 0) if not generate else outputs
+    if not heard.count and (not generate or "input_ids" in prepared.inputs):
+        with torch.no_grad():
+            if generate:
+                prepared.inputs = _gone_on(prepared, outputs)
+            else:  # as it is, since some models go by the name of their attention
+                outputs = _run(model, prepared, 0)
             heard.told(_run_telling(model, prepared))
     return heard.captured(outputs, name or type(model).__name__)
 
@@ -344,12 +345,11 @@ def _run(model: Any, prepared: Prepared, generate: int) -> Any:
     side = "target" if getattr(model.config, "is_encoder_decoder", False) else "source"
     prepared.tokens[side] = said
     given = prepared.there.get(side)
-    first = 1 if side == "target" else said.shape[1] if given is None else given.shape[1]
     if given is None:
         tokens = prepared.inputs.get("decoder_input_ids" if side == "target" else "input_ids")
-        first = tokens.shape[1] if isinstance(tokens, Tensor) else 1
-        given = torch.ones(len(said), first, dtype=torch.bool, device=said.device)
-    prepared.there[side] = torch.cat([given, _before_the_end(said[:, first:], config)], dim=1)
+        length = tokens.shape[1] if isinstance(tokens, Tensor) else 1
+        given = torch.ones(len(said), length, dtype=torch.bool, device=said.device)
+    prepared.there[side] = torch.cat([given, _before_the_end(said[:, given.shape[1] :], config)], dim=1)
     return said
 
 
@@ -447,10 +447,8 @@ class _Heard:
         self.model, self.kinds, self.most, self.side, self.prepared = model, kinds, most, side, prepared
         self.modules = dict(model.named_modules())
         self.names = {module: name for name, module in self.modules.items()}
-        self.layers: dict[str, dict[tuple[nn.Module, int], list[KeptCall]]] = {kind: {} for kind in KINDS}
-        self.step = 0
+        self.layers: dict[str, dict[tuple[nn.Module, int], list[Kept]]] = {kind: {} for kind in KINDS}
         self.calls: dict[nn.Module, int] = {}
-        self.any = False
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -465,11 +463,10 @@ class _Heard:
             yield
 
     def _next(self, *_: Any) -> None:
-        self.step, self.calls = self.step + 1, {}
+        self.calls = {}
 
     def hear(self, module: nn.Module, call: Call, context: Tensor | None) -> None:
         """Keep what is to be kept of a call."""
-        self.any = True
         self.count += 1
         if self.progress is not None:
             self.progress(self.count, max(self.attentions, self.count))
@@ -486,16 +483,15 @@ class _Heard:
             projection = out_projection(module, name, self.modules, width)
             if projection is not None:
                 found.norms = value_norms(call, projection).cpu().numpy()
-        self.layers[kind].setdefault((module, nth), []).append(KeptCall(self.step, found))
+        self.layers[kind].setdefault((module, nth), []).append(found)
 
     def told(self, weights: Mapping[str, Sequence[Tensor]]) -> None:
         """Keep weights that the model itself gives, where no attention was heard."""
         for kind, layers in weights.items():
-            self.any = True
+            self.count += len(layers)
             for number, layer in enumerate(layers):
                 if kind in self.kinds:
-                    found = KeptCall(self.step, Whole(layer.float().cpu().numpy()))
-                    self.layers[kind][self.model, number] = [found]
+                    self.layers[kind][self.model, number] = [Whole(layer.float().cpu().numpy())]
 
     def _rectangle(self, call: Call) -> tuple[int, int] | None:
         """How large the rectangles are of which means are kept; None where the weights are."""
@@ -506,7 +502,7 @@ class _Heard:
 
     def captured(self, outputs: Any, name: str) -> Captured:
         """The records of all kinds and texts."""
-        if not self.any:
+        if not self.count:
             raise InputError(
                 f"capture(): no attention of {type(self.model).__name__} was heard: it has none, or computes "
                 f"it in a way of its own that neither transformers' AttentionInterface nor "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,17 +48,16 @@ class Kept(ABC):
         return self.shape[1], self.shape[2]
 
     @staticmethod
-    def joined(calls: Sequence[KeptCall], itself: bool) -> Kept:
+    def joined(found: Sequence[Kept], itself: bool) -> Kept:
         """The calls of one layer in the steps of generation as one map, rows below each other.
 
         Args:
-            calls: in order.
+            found: in order.
             itself: whether a text looks at itself, so that keys grow with the queries.
 
         Raises:
             InputError: a long text whose rectangles are kept, and steps after it.
         """
-        found = [call.found for call in calls]
         if len(found) == 1:
             return found[0]
         whole = [one.weights for one in found if isinstance(one, Whole)]
@@ -94,13 +93,6 @@ class Kept(ABC):
     @abstractmethod
     def stacked(layers: Sequence[Any]) -> tuple[np.ndarray, np.ndarray | None, tuple[int, int]]:
         """Weights (L, H, …) of one text, the largest of each rectangle, and how large the rectangles are."""
-
-
-class KeptCall(NamedTuple):
-    """What is kept of a call, and in which run of the whole model it was made."""
-
-    step: int
-    found: Kept
 
 
 class Whole(Kept):
@@ -144,12 +136,12 @@ class Whole(Kept):
 
 @dataclass(eq=False)
 class Pooled(Kept):
-    """Means and largest in rectangles, numbers of each query or key, and what any part follows from.
+    """Means and largest in rectangles, numbers of each query, and what any part follows from.
 
     Args:
         call: what attention was handed.
         normalizer: (B, H, Q), log Σ exp(score).
-        entropy, distance: (B, H, Q); received: (B, H, K), what each key gets.
+        entropy, distance: (B, H, Q); without distances where a text looks at another.
         mean, largest: (B, H, …) of rectangles.
         rectangle: how large these are.
     """
@@ -157,8 +149,7 @@ class Pooled(Kept):
     call: Call
     normalizer: Tensor
     entropy: Tensor
-    distance: Tensor
-    received: Tensor
+    distance: Tensor | None
     mean: np.ndarray
     largest: np.ndarray
     rectangle: tuple[int, int]
@@ -172,8 +163,9 @@ class Pooled(Kept):
         return self.call.shape[1:]
 
     def text(self, number: int) -> Pooled:
-        names = ("normalizer", "entropy", "distance", "received", "mean", "largest")
-        own = {name: getattr(self, name)[number : number + 1] for name in names}
+        names = ("normalizer", "entropy", "distance", "mean", "largest")
+        held = {name: getattr(self, name) for name in names}
+        own = {name: array[number : number + 1] for name, array in held.items() if array is not None}
         return replace(self, call=self.call.text(number), **own)
 
     def only(self, queries: np.ndarray, keys: np.ndarray) -> Pooled:
@@ -189,7 +181,7 @@ class Pooled(Kept):
     ) -> Numbers:
         looking = torch.isfinite(self.normalizer[0])
         found = {"entropy": _mean(self.entropy[0], looking)}
-        if offset is None:
+        if offset is None or self.distance is None:
             return found
         found["distance"] = _mean(self.distance[0], looking)
         rows, columns = self.sizes
@@ -256,7 +248,7 @@ def kept(
             f"capture(): {who} has sinks that take weight and stand for no token; of such a model weights "
             f"are kept, not rectangles. Raise memory=, or shorten the text."
         )
-    asked = ["entropy", "received_sum", pooled(*rectangle), *(["mean_distance"] if itself else [])]
+    asked = ["entropy", pooled(*rectangle), *(["mean_distance"] if itself else [])]
     if context is not None:
         context = context[..., :CHECKED]
     few = replace(call, values=call.values[..., :CHECKED])
@@ -269,8 +261,7 @@ def kept(
         call.without_values(),
         found.log_normalizer,
         numbers["entropy"],
-        numbers.get("mean_distance", numbers["entropy"]),
-        numbers["received_sum"],
+        numbers.get("mean_distance"),
         small.mean.float().cpu().numpy(),
         small.max.float().cpu().numpy(),
         rectangle,
