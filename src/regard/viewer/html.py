@@ -29,6 +29,7 @@ _MODULES = (  # each imports only from those before it
     "map.js",
     "panel.js",
     "figure.js",
+    "large.js",
     "heads.js",
     "tokens.js",
     "generation.js",

@@ -1,6 +1,7 @@
 // Generation: the text as it was said, a token at a time, and where the model looked for each.
 
 import { NOTHING } from "./figure.js";
+import { Stepper } from "./large.js";
 import { TokensView } from "./tokens.js";
 
 const PACE = 700; // ms a token
@@ -12,11 +13,7 @@ export class GenerationView extends TokensView {
 
   constructor(page) {
     super(page);
-    this.slider = page.find("step");
-    this.button = page.find("play");
-    const hear = (one, kind, act) => one.addEventListener(kind, () => page.view === this && act());
-    hear(this.slider, "input", () => this.go(Number(this.slider.value) - 1));
-    hear(this.button, "click", () => (this.playing ? this.pause() : this.play()));
+    this.stepper = new Stepper(this, PACE);
   }
 
   /** What is said step by step: a decoder's own text, or an output beside its input. */
@@ -26,18 +23,19 @@ export class GenerationView extends TokensView {
 
   open() {
     super.open();
-    if (!this.page.shown) return;
-    this.page.find("stepping").hidden = false;
-    this.slider.max = this.page.record.queries.length;
-    this.draw();
+    if (this.page.shown) this.draw();
   }
 
-  get step() {
+  get at() {
     return this.page.state.query ?? 0;
   }
 
+  get last() {
+    return this.page.record.queries.length - 1;
+  }
+
   state() {
-    return { ...NOTHING, query: this.step };
+    return { ...NOTHING, query: this.at };
   }
 
   /** Nobody has looked back yet. */
@@ -48,32 +46,13 @@ export class GenerationView extends TokensView {
   point() {}
 
   draw() {
-    if (this.page.view !== this) return this.pause();
+    if (this.page.view !== this) return this.stepper.pause();
     super.draw();
-    this.slider.value = this.step + 1;
-    this.page.find("step-of").textContent = `${this.step + 1} of ${this.page.record.queries.length}`;
-    this.spans.query.forEach((one, index) => one.classList.toggle("ahead", index > this.step));
+    this.stepper.show(`${this.at + 1} of ${this.last + 1}`);
+    this.spans.query.forEach((one, index) => one.classList.toggle("ahead", index > this.at));
   }
 
-  go(step) {
-    this.pause();
-    this.seek("query", step);
-  }
-
-  play() {
-    const last = this.page.record.queries.length - 1;
-    if (this.step >= last) this.seek("query", 0);
-    this.button.textContent = "Pause";
-    this.playing = setInterval(() => {
-      if (this.page.view !== this || this.step >= last) return this.pause();
-      this.seek("query", this.step + 1);
-      return undefined;
-    }, PACE);
-  }
-
-  pause() {
-    clearInterval(this.playing);
-    this.playing = null;
-    this.button.textContent = "Play";
+  go(at) {
+    this.seek("query", at);
   }
 }

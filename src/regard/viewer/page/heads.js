@@ -26,10 +26,6 @@ export class HeadsView {
     return Boolean(record.heads) && record.queries.length > 0 && record.keys.length > 0;
   }
 
-  ready() {
-    return true;
-  }
-
   open() {
     const { page } = this;
     const { record, state } = page;
@@ -76,11 +72,9 @@ export class HeadsView {
   table() {
     const { layers, across } = this.page.record.heads;
     const mark = (text) => element("span", "mark", text);
-    const corner = mark("layer ╲ head");
-    const top = [corner, ...Array.from({ length: across }, (_, head) => mark(`${head}`))];
+    const top = [mark(""), ...Array.from({ length: across }, (_, head) => mark(`${head}`))];
     const rows = Array.from({ length: layers }, (_, layer) => [mark(`${layer}`), ...this.buttons.slice(layer * across, (layer + 1) * across)]);
     for (const one of [top, ...rows].flat()) if (one.className === "mark") one.setAttribute("aria-hidden", "true");
-    corner.textContent = "";
     return [...top, ...rows.flat()];
   }
 

@@ -7,6 +7,7 @@ import { element, fillSelect, spoken, say } from "./dom.js";
 import { Figure, NOTHING } from "./figure.js";
 import { GenerationView } from "./generation.js";
 import { HeadsView } from "./heads.js";
+import { LargeView } from "./large.js";
 import { Panel } from "./panel.js";
 import { Inks, isLogarithmic } from "./scale.js";
 import { TokensView } from "./tokens.js";
@@ -21,14 +22,10 @@ const WITHOUT_ADDRESS = {
 };
 
 /** The mean of all heads, or the one map there is, with its words. */
-class AlignmentView {
+class AlignmentView extends LargeView {
   name = "alignment";
   label = "Alignment";
   hint = "Point at a word or a cell to see where it looks. Each row is an output word; the stronger the colour of a cell, the more that word looks at the input word above it.";
-
-  constructor(page) {
-    this.page = page;
-  }
 
   fills(record) {
     return isWhole(record) && Math.max(record.keys.length, record.queries.length) <= MOST_LABELS;
@@ -37,18 +34,6 @@ class AlignmentView {
   open() {
     if (this.page.record.weights) this.page.showLarge(this.page.record);
     else this.page.showLoading();
-  }
-
-  resize() {
-    this.page.large?.resize();
-  }
-
-  recolour() {
-    this.page.large?.recolour();
-  }
-
-  draw() {
-    this.page.large?.draw();
   }
 
   arrived(index) {

@@ -1,23 +1,18 @@
 // Training: one map at one checkpoint after the other, as it formed.
 
+import { LargeView, Stepper } from "./large.js";
+
 const REST = 500; // ms a checkpoint
 
-export class TrainingView {
+export class TrainingView extends LargeView {
   name = "training";
   label = "Training";
   hint = "The same map at each checkpoint. Move the slider, or let it play, to see it form; choose another head above it.";
   showsOneMap = true;
 
   constructor(page) {
-    this.page = page;
-    this.slider = page.find("step");
-    this.button = page.find("play");
-    const hear = (one, kind, act) => one.addEventListener(kind, () => page.view === this && act());
-    hear(this.slider, "input", () => {
-      this.pause();
-      this.show(Number(this.slider.value) - 1);
-    });
-    hear(this.button, "click", () => (this.playing ? this.pause() : this.play()));
+    super(page);
+    this.stepper = new Stepper(this, REST);
   }
 
   /** The numbers of the records that show the same text and heads, in the order of their steps. */
@@ -35,26 +30,10 @@ export class TrainingView {
 
   open() {
     const { page } = this;
-    const steps = this.checkpoints(page.record);
     page.offerMaps();
-    page.find("stepping").hidden = false;
-    this.slider.max = steps.length;
-    this.slider.value = steps.indexOf(page.state.record) + 1;
-    page.find("step-of").textContent = `step ${page.record.step.toLocaleString("en")}`;
+    this.stepper.show(`step ${page.record.step.toLocaleString("en")}`);
     if (page.shown) page.showLarge(page.shown);
     else page.showLoading();
-  }
-
-  resize() {
-    this.page.large?.resize();
-  }
-
-  recolour() {
-    this.page.large?.recolour();
-  }
-
-  draw() {
-    this.page.large?.draw();
   }
 
   arrived(index) {
@@ -65,25 +44,13 @@ export class TrainingView {
     return this.checkpoints(this.page.record).indexOf(this.page.state.record);
   }
 
-  show(at) {
+  get last() {
+    return this.checkpoints(this.page.record).length - 1;
+  }
+
+  go(at) {
     const { layer, head, query, key } = this.page.state;
     this.page.set({ record: this.checkpoints(this.page.record)[at], view: this.name, layer, head, query, key });
     this.page.speak(`step ${this.page.record.step}`);
-  }
-
-  play() {
-    const last = this.slider.max - 1;
-    if (this.at === last) this.show(0);
-    this.button.textContent = "Pause";
-    this.playing = setInterval(() => {
-      if (this.page.view !== this || this.at === last) this.pause();
-      else this.show(this.at + 1);
-    }, REST);
-  }
-
-  pause() {
-    clearInterval(this.playing);
-    this.playing = null;
-    this.button.textContent = "Play";
   }
 }

@@ -9,6 +9,7 @@
 
 import { Weights, inFigures } from "./data.js";
 import { NOTHING } from "./figure.js";
+import { LargeView } from "./large.js";
 import { isWhole } from "./unpack.js";
 
 export const MOST_LABELS = 1200; // tokens that are still set as one label each
@@ -313,15 +314,11 @@ function halved(weights, pooling, order) {
   return new Weights(high, wide, half);
 }
 
-export class ZoomView {
+export class ZoomView extends LargeView {
   name = "zoom";
   label = "Zoom";
   hint = "Wheel or pinch zooms about the pointer, dragging moves the map, a double click goes in, Escape goes out.";
   showsOneMap = true;
-
-  constructor(page) {
-    this.page = page;
-  }
 
   fills(record) {
     return record.queries.length > 0 && record.keys.length > 0;
@@ -333,18 +330,6 @@ export class ZoomView {
     if (!page.shown) return page.showLoading();
     page.large = page.zoom;
     page.zoom.show(page.shown);
-  }
-
-  resize() {
-    this.page.large?.resize();
-  }
-
-  recolour() {
-    this.page.large?.recolour();
-  }
-
-  draw() {
-    this.page.large?.draw();
   }
 
   arrived(index) {
