@@ -30,6 +30,7 @@ def look(
     tokenizer: Any = None,
     generate: int = 0,
     believe: bool = False,
+    subwords: bool = False,
 ) -> View:
     """What a model looks at.
 
@@ -47,6 +48,7 @@ def look(
         generate: how many tokens a model of `transformers` says by itself after the text.
         believe: try as well how far the weights of the last position can be trusted; see
             `regard.inspection.faithfulness`. Of one text, not of a trained model.
+        subwords: whether tokens that spell a word together are shown one by one.
 
     Returns:
         A view: a picture in a notebook, text in a terminal, and a file by ``view.save("x.html")``, ``.png``
@@ -85,7 +87,7 @@ def look(
         )
         told = {"belief": str(found)}
         records = [replace(record, metadata=dict(record.metadata) | told) for record in records]
-    return View(records)
+    return View(records, subwords=subwords)
 
 
 def live(
@@ -95,12 +97,13 @@ def live(
     layer: int | None = None,
     head: int | None = None,
     generate: int = 0,
+    subwords: bool = False,
 ) -> Live:
     """What the live page asks of a model; see `regard.viewer.server`.
 
     Args:
         model: as for `look`, with its own tokenizer.
-        kind, layer, head, generate: as for `look`.
+        kind, layer, head, generate, subwords: as for `look`.
     """
     if callable(getattr(model, "predict", None)):
         return Live(
@@ -121,7 +124,7 @@ def live(
         which = {"kind": record.metadata["kind"], "text": int(record.metadata["text"])}
         return latest[0].part(above, beside, rows, columns, **which)
 
-    return Live(look_live, part)
+    return Live(look_live, part, subwords)
 
 
 def _captured(

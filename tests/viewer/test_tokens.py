@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.viewer.tokens import carries_spaces, is_character, is_quiet, isolate, show, shown_order
+from regard.viewer.tokens import is_character, is_quiet, isolate, show, shown_order
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,3 @@ def test_only_right_to_left_text_is_isolated():
     assert isolate("Haus") == "Haus"
     assert isolate("בית") == "\u2068בית\u2069"
     assert isolate("٣") == "\u2068٣\u2069"
-
-
-def test_tokens_of_gpts_carry_the_spaces_between_words():
-    assert carries_spaces(["The", " law"]) and carries_spaces(["▁the"])
-    assert not carries_spaces(["the", "law", " "]) and not carries_spaces([])

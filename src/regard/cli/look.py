@@ -53,6 +53,9 @@ def look(
     believe: Annotated[
         bool, typer.Option("--believe", help="Try how far a MODEL's weights can be trusted.")
     ] = False,
+    subwords: Annotated[
+        bool, typer.Option("--subwords", help="Show a MODEL's tokens one by one, not joined into words.")
+    ] = False,
     save: Annotated[
         Path | None,
         typer.Option(
@@ -92,7 +95,7 @@ def look(
             )
         model = opened(run)
         if not (save or terminal or as_json or believe or target or nbest > 1) and at_a_screen(texts):
-            live = live_of(model, kind=kind, layer=layer, head=head, generate=generate)
+            live = live_of(model, kind=kind, layer=layer, head=head, generate=generate, subwords=subwords)
             records = live.look(texts[0], lambda done, total: None)
             serve(live, texts[0], records, port=port, browser=browser, say=Console(soft_wrap=True).print)
             return
@@ -107,6 +110,7 @@ def look(
             head=head,
             generate=generate,
             believe=believe,
+            subwords=subwords,
         )
         saved = None if save is None else view.save(save)
         if as_json:

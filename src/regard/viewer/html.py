@@ -8,22 +8,25 @@ import html
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 from regard.errors import InputError
+from regard.evaluation.words import carries_spaces, in_words, words_of
 from regard.record import AttentionRecord
 from regard.viewer.colours import DIVERGING, RAMPS
 from regard.viewer.packing import as_floats, suited
-from regard.viewer.tokens import carries_spaces, is_character, is_mark, is_quiet, show, shown_order
+from regard.viewer.tokens import is_character, is_mark, is_quiet, show, shown_order
 
 __all__ = ["page", "payload"]
 
 _MODULES = (  # each imports only from those before it
     "dom.js",
     "data.js",
+    "joined.js",
     "unpack.js",
     "scale.js",
     "map.js",
@@ -49,7 +52,9 @@ _FORM = """<form class="live" data-part="live">
 </form>"""
 
 
-def page(records: AttentionRecord | Sequence[AttentionRecord], *, live: str | None = None) -> str:
+def page(
+    records: AttentionRecord | Sequence[AttentionRecord], *, live: str | None = None, subwords: bool = False
+) -> str:
     """One self-contained HTML page with one record or several to choose from.
 
     The page runs only the script it came with: its content policy names that script and its style by their
@@ -59,6 +64,7 @@ def page(records: AttentionRecord | Sequence[AttentionRecord], *, live: str | No
         records: what to show.
         live: the text that was looked at, where `regard.viewer.server` serves the page: it may be changed and
             looked at anew. None for a page on its own.
+        subwords: whether tokens that spell a word together are shown one by one at first.
 
     Returns:
         The HTML document, to be written as UTF-8.
@@ -76,18 +82,19 @@ def page(records: AttentionRecord | Sequence[AttentionRecord], *, live: str | No
         "title": html.escape(show(records[0].title) if records[0].title else "Alignment"),
         "style": style,
         "module": module,
-        "data": _escaped_json(payload(records)),
+        "data": _escaped_json(payload(records, subwords=subwords)),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _read("page.html"))
 
 
-def payload(records: Sequence[AttentionRecord]) -> dict[str, Any]:
+def payload(records: Sequence[AttentionRecord], *, subwords: bool = False) -> dict[str, Any]:
     """What the page is handed, as JSON values.
 
     A record's ``weights`` are the mean over its layers and heads; ``heads`` holds each of them where there
     are several. Its ``encoding`` says how they are written: ``"float32"`` as base64 of little-endian float32,
     row by row; ``"codes"`` as base64 of deflated bytes, each an index into ``levels`` (see
-    `regard.viewer.packing`).
+    `regard.viewer.packing`). Where its tokens are parts of words, ``joined`` says which, and what then stands
+    along the map.
     """
     ramps = {
         name: {paper: anchors.split() for paper, anchors in both.items()} for name, both in RAMPS.items()
@@ -97,6 +104,7 @@ def payload(records: Sequence[AttentionRecord]) -> dict[str, Any]:
         "version": 2,
         "ramps": ramps,
         "diverging": diverging,
+        "pieces": "subwords" if subwords else "words",
         "records": [_record(record) for record in records],
     }
 
@@ -110,21 +118,59 @@ def _record(record: AttentionRecord) -> Mapping[str, Any]:
         "kind": record.metadata.get("kind", ""),
         "belief": record.metadata.get("belief", ""),
         "step": _step(record),
-        "input": _text(record.key_tokens),
-        "output": _text(record.query_tokens),
+        "same": record.query_tokens == record.key_tokens,
+        "pooled": record.pooled,
+        **_words(record, _gaps(record)),
+        "joined": _joined(record),
+        **_maps(record),
+    }
+
+
+Gaps = dict[str, list[bool]] | None
+"""Of queries and of keys, before which a space stands; None where the tokens do not say so."""
+
+
+def _gaps(record: AttentionRecord) -> Gaps:
+    sides = {"query": record.query_tokens, "key": record.key_tokens}
+    if not any(map(carries_spaces, sides.values())):
+        return None
+    return {side: [token[:1] in (" ", "▁") and token[1:] != "" for token in of] for side, of in sides.items()}
+
+
+def _words(record: AttentionRecord, gaps: Gaps) -> Mapping[str, Any]:
+    """What stands along both sides of a map, and what is said of single cells."""
+    return {
+        "input": _text(record.key_tokens, gaps["key"] if gaps else None),
+        "output": _text(record.query_tokens, gaps["query"] if gaps else None),
         "queries": [show(token) for token in record.query_tokens],
         "keys": [show(token) for token in record.key_tokens],
         "quietQueries": [index for index, token in enumerate(record.query_tokens) if is_quiet(token)],
         "quietKeys": [index for index, token in enumerate(record.key_tokens) if is_quiet(token)],
         "order": shown_order(record.key_tokens),
-        "spaced": carries_spaces(record.query_tokens) or carries_spaces(record.key_tokens),
+        "gaps": gaps and {side: list(map(int, of)) for side, of in gaps.items()},
         "upright": all(map(is_character, record.key_tokens)),
-        "same": record.query_tokens == record.key_tokens,
         "copied": sorted(record.copied),
         "sure": sorted(record.sure),
         "possible": sorted(record.possible - record.sure),
-        "pooled": record.pooled,
-        **_maps(record),
+    }
+
+
+def _joined(record: AttentionRecord) -> Mapping[str, Any] | None:
+    """The same between whole words, with the word that each token is part of; None where tokens are words."""
+    words = words_of(record) if record.whole else None
+    if words is None:
+        return None
+    mean = replace(record, weights=record.alignment, axes=("query", "key"), largest=None, statistics={})
+    numbers, gaps = {"query": words.queries, "key": words.keys}, _gaps(record)
+    if gaps:
+        gaps = {
+            side: [of[numbers[side].index(word)] for word in sorted(set(numbers[side]))]
+            for side, of in gaps.items()
+        }
+    return {
+        "of": numbers,
+        "shape": tuple(map(len, (words.of_queries, words.of_keys))),
+        **_words(in_words(mean), gaps),
     }
 
 
@@ -165,16 +211,17 @@ def _maps(record: AttentionRecord) -> Mapping[str, Any]:
     return sent
 
 
-def _text(tokens: Sequence[str]) -> str:
+def _text(tokens: Sequence[str], gaps: Sequence[bool] | None) -> str:
     """The tokens as a line of text: characters side by side, words with spaces between."""
     if all(map(is_character, tokens)):
         joined = "".join(token if token.isspace() or is_mark(token) else show(token) for token in tokens)
         return joined if not is_mark(joined[:1]) else show(joined[0]) + joined[1:]
-    if carries_spaces(tokens):
-        return "".join(
-            f" {show(token[1:])}" if token[:1] in " ▁" and token[1:] else show(token) for token in tokens
-        )
-    return " ".join(map(show, tokens))
+    if gaps is None:
+        return " ".join(map(show, tokens))
+    return "".join(
+        " " * gap + show(token[1:] if token[:1] in (" ", "▁") and token[1:] else token)
+        for token, gap in zip(tokens, gaps, strict=True)
+    )
 
 
 def _escaped_json(value: Any) -> str:

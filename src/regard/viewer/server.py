@@ -45,10 +45,12 @@ class Live:
             to the reader.
         part: from the number of a record of the last look, a layer, a head, and the first and last of some
             rows and columns, to their weights (Q, K); None where records are never pooled.
+        subwords: as for `page`.
     """
 
     look: Callable[[str, Progress], Sequence[AttentionRecord]]
     part: Callable[[int, int, int, slice, slice], np.ndarray] | None = None
+    subwords: bool = False
 
 
 def application(live: Live, text: str, records: Sequence[AttentionRecord], port: int) -> Any:
@@ -74,7 +76,7 @@ def application(live: Live, text: str, records: Sequence[AttentionRecord], port:
     busy, shown, texts = threading.Lock(), list(records), [text]
 
     async def first(request: Request) -> Response:
-        return HTMLResponse(page(shown, live=texts[-1]), headers=NEVER_KEPT)
+        return HTMLResponse(page(shown, live=texts[-1], subwords=live.subwords), headers=NEVER_KEPT)
 
     async def look(request: Request) -> Response:
         body = await _body(request)

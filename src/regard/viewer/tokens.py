@@ -6,7 +6,6 @@ import unicodedata
 from collections.abc import Sequence
 
 __all__ = [
-    "carries_spaces",
     "is_character",
     "is_quiet",
     "isolate",
@@ -105,11 +104,6 @@ def is_character(token: str) -> bool:
     marks = ("Mn", "Me", "Mc", "Cf", "Sk")
     bases = [c for c in show(token) if unicodedata.category(c) not in marks]
     return len(bases) <= 1
-
-
-def carries_spaces(tokens: Sequence[str]) -> bool:
-    """Whether tokens bring the spaces between words with them, as those of GPTs do: `` the``, ``▁the``."""
-    return any(token[:1] in (" ", "▁") and token[1:].strip() for token in tokens)
 
 
 def reads_right_to_left(text: str) -> bool:

@@ -6,13 +6,14 @@ import html
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from regard.errors import InputError
+from regard.evaluation.words import in_words
 from regard.record import AttentionRecord, save_records, write_atomically
 from regard.viewer import picture, terminal
 from regard.viewer.html import page
@@ -27,20 +28,35 @@ class View:
 
     Args:
         record: an `AttentionRecord`, or an iterable of them.
+        subwords: whether tokens that spell a word together are shown one by one; see
+            `regard.evaluation.words`. The page can be switched.
 
     Raises:
         InputError: there is no record.
     """
 
-    def __init__(self, record: AttentionRecord | Iterable[AttentionRecord]) -> None:
+    def __init__(
+        self, record: AttentionRecord | Iterable[AttentionRecord], *, subwords: bool = False
+    ) -> None:
         self.records = (record,) if isinstance(record, AttentionRecord) else tuple(record)
         if not self.records:
             raise InputError("View(): there is no record to show.")
+        self.subwords = subwords
 
     @property
     def record(self) -> AttentionRecord:
         """The first record."""
         return self.records[0]
+
+    @property
+    def page(self) -> str:
+        """The page, as HTML."""
+        return page(self.records, subwords=self.subwords)
+
+    @property
+    def drawn(self) -> Sequence[AttentionRecord]:
+        """The records as pictures show them."""
+        return self.records if self.subwords else [in_words(record) for record in self.records]
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the view to a file; the suffix says as what.
@@ -57,9 +73,9 @@ class View:
         """
         path = Path(path)
         savers: dict[str, Callable[[], Path]] = {
-            ".html": lambda: write_atomically(path, page(self.records).encode("utf-8")),
-            ".png": lambda: picture.draw(self.records, path),
-            ".svg": lambda: picture.draw(self.records, path),
+            ".html": lambda: write_atomically(path, self.page.encode("utf-8")),
+            ".png": lambda: picture.draw(self.drawn, path),
+            ".svg": lambda: picture.draw(self.drawn, path),
             ".safetensors": lambda: save_records(self.records, path),
         }
         if path.suffix.lower() not in savers:
@@ -82,14 +98,14 @@ class View:
         return f"View({len(self.records)} record{'s' * (len(self.records) > 1)}: {sizes}{more})"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for index, record in enumerate(self.records):
+        for index, record in enumerate(self.drawn):
             if index:
                 yield Text()
             yield terminal.draw(record)
 
     def _repr_html_(self) -> str:
         """The page in a frame of its own, which reaches neither the notebook nor the network."""
-        document = html.escape(page(self.records), quote=True)
+        document = html.escape(self.page, quote=True)
         return (
             f'<iframe sandbox="allow-scripts" title="Attention weights" srcdoc="{document}" '
             'style="width:100%;height:44rem;border:0"></iframe>'

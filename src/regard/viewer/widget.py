@@ -13,7 +13,6 @@ try:
 except ImportError:
     raise InputError("widgets need the package anywidget: pip install 'regard[notebook]'.") from None
 
-from regard.viewer.html import page
 from regard.viewer.view import View
 
 __all__ = ["ViewWidget"]
@@ -36,7 +35,7 @@ class ViewWidget(anywidget.AnyWidget):
 
     def __init__(self, view: View, height: str = "44rem") -> None:
         self._view = view
-        super().__init__(page=page(view.records), height=height)
+        super().__init__(page=view.page, height=height)
 
     @property
     def view(self) -> View:
@@ -45,7 +44,7 @@ class ViewWidget(anywidget.AnyWidget):
 
     @view.setter
     def view(self, view: View) -> None:
-        self._view, self.page = view, page(view.records)
+        self._view, self.page = view, view.page
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """As a widget, and as the page on its own where no widgets are, as in an exported notebook."""

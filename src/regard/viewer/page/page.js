@@ -7,6 +7,7 @@ import { element, fillSelect, spoken, say } from "./dom.js";
 import { Figure, NOTHING } from "./figure.js";
 import { GenerationView } from "./generation.js";
 import { HeadsView } from "./heads.js";
+import { placeIn } from "./joined.js";
 import { LargeView } from "./large.js";
 import { Panel } from "./panel.js";
 import { Inks, isLogarithmic } from "./scale.js";
@@ -16,7 +17,8 @@ import { MOST_LABELS, ZoomPane, ZoomView } from "./zoom.js";
 import { isUnpacked, isWhole, readRecords, unpackRecord } from "./unpack.js";
 
 const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "choosing", "stepping", "tokens", "gold", "copied", "zoom", "compare", "comparing"];
-const WITHOUT_ADDRESS = {
+// What is so where an address does not say.
+const UNTOLD = {
   view: null, record: 0, layer: null, head: null, open: 0, sort: "", pooling: "max", ...NOTHING, box: null, left: null, right: null,
   colours: "cividis", theme: "system", scale: "auto",
 };
@@ -45,7 +47,8 @@ export class Page {
   constructor(root, payload) {
     this.ramps = payload.ramps;
     this.bothWays = payload.diverging;
-    this.records = readRecords(payload);
+    this.sent = readRecords(payload);
+    this.untold = { ...UNTOLD, pieces: payload.pieces };
     this.dark = window.matchMedia("(prefers-color-scheme: dark)");
     this.find = (name) => root.querySelector(`[data-part="${name}"]`);
     this.panel = new Panel(this.find);
@@ -59,7 +62,7 @@ export class Page {
   }
 
   listen() {
-    for (const choice of ["colours", "theme", "scale"]) {
+    for (const choice of ["colours", "theme", "scale", "pieces"]) {
       this.find(choice).addEventListener("change", (event) => this.set({ [choice]: event.target.value }));
     }
     this.find("which-map").addEventListener("change", ({ target }) => this.choose(target.value === "" ? null : Number(target.value)));
@@ -67,6 +70,12 @@ export class Page {
     document.addEventListener("keydown", (event) => this.press(event));
     window.addEventListener("hashchange", () => this.readAddress());
     window.addEventListener("resize", () => this.resize());
+  }
+
+  /** The records between tokens, or where these are parts of words, and nobody asked for them, between words. */
+  get records() {
+    const { pieces, view } = this.state;
+    return pieces === "subwords" || view === "generation" ? this.sent : this.sent.map((record) => record.joined ?? record);
   }
 
   get record() {
@@ -93,9 +102,10 @@ export class Page {
       const value = asked.get(name);
       return value !== null && /^\d+$/.test(value) && Number(value) < below ? Number(value) : null;
     };
-    const oneOf = (name, choices) => (choices.includes(asked.get(name)) ? asked.get(name) : WITHOUT_ADDRESS[name]);
-    const record = this.records[number("record", this.records.length) ?? 0];
-    const state = { record: this.records.indexOf(record), view: asked.get("view") };
+    const oneOf = (name, choices) => (choices.includes(asked.get(name)) ? asked.get(name) : this.untold[name]);
+    const state = { record: number("record", this.sent.length) ?? 0, view: asked.get("view"), pieces: oneOf("pieces", ["words", "subwords"]) };
+    this.state = { ...this.untold, ...state };
+    const { record } = this;
     Object.assign(state, { query: number("query", record.queries.length), key: number("key", record.keys.length) });
     state.layer = number("layer", record.heads?.layers ?? 0);
     state.head = number("head", record.heads?.across ?? 0);
@@ -108,12 +118,12 @@ export class Page {
     state.colours = oneOf("colours", Object.keys(this.ramps));
     state.theme = oneOf("theme", ["light", "dark"]);
     state.scale = oneOf("scale", ["linear", "log"]);
-    this.state = { ...WITHOUT_ADDRESS, ...state };
+    this.state = { ...this.untold, ...state };
     this.open();
   }
 
   writeAddress() {
-    const kept = Object.entries(this.state).filter(([name, value]) => value !== null && value !== WITHOUT_ADDRESS[name]);
+    const kept = Object.entries(this.state).filter(([name, value]) => value !== null && value !== this.untold[name]);
     try {
       history.replaceState(null, "", `#${new URLSearchParams(kept)}`);
     } catch {
@@ -125,14 +135,24 @@ export class Page {
   set(change) {
     const other = (name) => name in change && change[name] !== this.state[name];
     const mapShown = this.state.open || this.view.showsOneMap;
-    const anew = ["record", "view", "sort", "open", "left", "right"].some(other) || (mapShown && ["layer", "head"].some(other));
+    const anew = ["record", "view", "sort", "open", "left", "right", "pieces"].some(other) || (mapShown && ["layer", "head"].some(other));
     const repaint = ["colours", "theme", "scale", "pooling"].some(other);
     const forgotten = other("record") ? { ...NOTHING, layer: null, head: null, open: 0, sort: "", box: null, left: null, right: null } : {};
+    const before = this.record;
     this.state = { ...this.state, ...forgotten, ...change };
+    if (!other("record")) this.keepPlace(before);
     this.writeAddress();
     if (anew) this.open();
     else if (repaint) this.recolour();
     else this.view.draw();
+  }
+
+  /** Lets what is focused stay so where tokens have become words, or words tokens. */
+  keepPlace(before) {
+    const { record, state } = this;
+    if (before === record) return;
+    for (const side of ["query", "key"]) state[side] = placeIn(before, record, side, state[side]);
+    state.box = null;
   }
 
   open() {
@@ -150,6 +170,7 @@ export class Page {
     this.find("texts").hidden ||= record.keys.length > MOST_LABELS;
     const empty = record.queries.length === 0 || record.keys.length === 0;
     this.find("empty").hidden = !empty;
+    this.find("cut").hidden = !this.sent[state.record].joined || this.view.name === "generation";
     this.find("desk").dataset.view = this.view.name;
     this.listViews();
     this.find("records").querySelectorAll("button").forEach((button, index) => current(button, index === state.record));
@@ -159,7 +180,7 @@ export class Page {
     this.panel.showBelief(record);
     this.mix();
     if (!empty) this.view.open();
-    if (!isUnpacked(record)) this.unpack(record);
+    this.unpack(record);
   }
 
   note() {
@@ -179,13 +200,14 @@ export class Page {
     this.find("loading").hidden = false;
   }
 
-  async unpack(record) {
-    if (record.unpacking) return;
+  async unpack(shown) {
+    const record = shown.tokens ?? shown;
+    if (isUnpacked(record) || record.unpacking) return;
     record.unpacking = true;
     const loading = this.find("loading");
     try {
       await unpackRecord(record, () => this.chosen, (done, of, index) => {
-        if (record !== this.record) {
+        if (record !== this.sent[this.state.record]) {
           if (this.view.name === "compare") this.view.arrived(index);
           return;
         }
@@ -211,7 +233,7 @@ export class Page {
     const { colours, theme, scale } = this.state;
     const paper = theme === "system" ? (this.dark.matches ? "dark" : "light") : theme;
     document.documentElement.dataset.theme = paper;
-    for (const choice of ["colours", "theme", "scale", "pooling"]) this.find(choice).value = this.state[choice];
+    for (const choice of ["colours", "theme", "scale", "pooling", "pieces"]) this.find(choice).value = this.state[choice];
     const logarithmic = isLogarithmic(this.record, scale);
     this.inks = new Inks(this.ramps[colours][paper], logarithmic ? Inks.floorFor(this.record) : 0);
     this.diverging = this.bothWays[paper];
@@ -311,9 +333,10 @@ export class Page {
 
   listRecords() {
     const rail = this.find("records");
-    rail.hidden = this.records.length < 2;
-    const oneInput = this.records.every((record) => record.input === this.records[0].input);
-    const buttons = this.records.map((record, index) => {
+    const records = this.sent.map((record) => record.joined ?? record);
+    rail.hidden = records.length < 2;
+    const oneInput = records.every((record) => record.input === records[0].input);
+    const buttons = records.map((record, index) => {
       const button = element("button", "", spoken(record.output || record.title || `${index + 1}`));
       if (!oneInput) button.append(element("span", "aside", spoken(record.input)));
       else if (record.score) button.append(element("span", "aside", record.score));

@@ -54,7 +54,7 @@ export class TokensView {
     this.hover = NOTHING;
     const flow = (side, words, quiet, name) => {
       const spans = words.map((word, index) => {
-        const own = record.spaced && word.length > 1 && word.startsWith(SPACE) ? word.slice(1) : word;
+        const own = record.gaps && word.length > 1 && word.startsWith(SPACE) ? word.slice(1) : word;
         const one = element("span", quiet.includes(index) ? "token quiet" : "token", own);
         one.id = `${side}-${index}`;
         one.role = "option";
@@ -62,8 +62,8 @@ export class TokensView {
         return one;
       });
       const close = words.every((word) => [...word].length <= 1);
-      const apart = (word, index) => index && (record.spaced ? word.startsWith(SPACE) : !close);
-      const box = element("div", "flow", ...spans.flatMap((one, index) => (apart(words[index], index) ? [" ", one] : [one])));
+      const apart = (index) => index && (record.gaps ? record.gaps[side][index] : !close);
+      const box = element("div", "flow", ...spans.flatMap((one, index) => (apart(index) ? [" ", one] : [one])));
       Object.assign(box, { dir: "auto", role: "listbox", tabIndex: 0, ariaLabel: name });
       box.dataset.side = side;
       box.addEventListener("focus", () => box.matches(":focus-visible") && this.state()[side] === null && this.seek(side, 0));

@@ -1,6 +1,7 @@
 // From the payload of the page to weights. Long maps are unpacked one after another, and each is shown as it comes.
 
 import { Weights } from "./data.js";
+import { joinedMap, joinedRecord } from "./joined.js";
 
 const LONGEST_TURN = 25; // ms before the page may draw, and hear its reader
 
@@ -12,8 +13,9 @@ export function readRecords(payload) {
     record.levels = sent.encoding === "codes" ? Float64Array.from(sent.levels) : null;
     record.maps = (sent.heads?.maps ?? []).map(() => null);
     record.largests = (sent.heads?.largest ?? []).map(() => null);
+    record.joined = sent.joined && joinedRecord(record);
     if (!record.levels) {
-      for (const [list, at, text] of parcels(record)) list[at] = new Weights(...sent.shape, floatsOf(text));
+      for (const [list, at, text] of parcels(record)) put(record, list, at, new Weights(...sent.shape, floatsOf(text)));
     }
     return record;
   });
@@ -27,6 +29,14 @@ function parcels(record) {
   sent.heads?.maps.forEach((text, index) => list.push([record.maps, index, text]));
   sent.heads?.largest.forEach((text, index) => list.push([record.largests, index, text]));
   return list;
+}
+
+/** Puts a map where it goes, and between words as well. */
+function put(record, list, at, weights) {
+  list[at] = weights;
+  if (!record.joined) return;
+  const ofWords = list === record ? record.joined : record.joined.maps;
+  ofWords[at] = joinedMap(record, weights);
 }
 
 /** Whether each weight is there, not the means of rectangles. */
@@ -47,7 +57,7 @@ export async function unpackRecord(record, wanted, arrived) {
     const asked = waiting.findIndex(([list, at]) => list !== record && at === wanted());
     const [[list, at, text]] = waiting.splice(waiting[0][0] === record ? 0 : Math.max(asked, 0), 1);
     const values = await inflated(bytesOf(text), record.shape[0] * record.shape[1]);
-    list[at] = new Weights(...record.shape, values, record.levels);
+    put(record, list, at, new Weights(...record.shape, values, record.levels));
     arrived(all - waiting.length, all, list === record ? null : at);
     if (performance.now() - resumed < LONGEST_TURN) continue;
     await new Promise((resume) => setTimeout(resume));
