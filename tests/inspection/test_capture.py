@@ -548,3 +548,55 @@ def test_a_model_that_tells_its_weights_goes_on_by_itself_too():
     captured = capture(model, given, generate=3)
     whole = capture(model, {"input_ids": captured.outputs[:, :-1]})
     np.testing.assert_allclose(captured.record().weights, whole.record().weights, atol=1e-6)
+
+
+def test_two_encoders_side_by_side_are_not_put_in_one_record():
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ends = {"bos_token_id": 1, "eos_token_id": 2}
+    config = transformers.CLIPConfig(
+        text_config=sizes | ends | {"vocab_size": 50, "max_position_embeddings": 9},
+        vision_config=sizes | {"image_size": 4, "patch_size": 2},
+    )
+    model = transformers.CLIPModel(config).eval()
+    pixels = torch.rand(1, 3, 4, 4)
+    inputs = {"input_ids": torch.ones(1, 5, dtype=torch.long), "pixel_values": pixels}  # as many as patches
+    with pytest.raises(InputError, match=r"several stacks .*vision_model.*text_model.*capture\(model\."):
+        capture(model, inputs)
+    assert capture(model.vision_model, {"pixel_values": pixels}).record().weights.shape == (2, 2, 5, 5)
+
+
+def test_an_encoder_that_was_not_heard_is_not_left_out_without_a_word():
+    config = transformers.LongT5Config(
+        vocab_size=50, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_decoder_layers=1, num_heads=2,
+        encoder_attention_type="local", local_radius=3, decoder_start_token_id=0,
+    )  # fmt: skip
+    model = transformers.LongT5ForConditionalGeneration(config).eval()
+    ones = torch.ones(1, 6, dtype=torch.long)
+    inputs = {"input_ids": ones, "decoder_input_ids": ones[:, :3]}
+    with pytest.raises(InputError, match=r"encoder of LongT5.* not heard.*kinds="):
+        capture(model, inputs)
+    found = capture(model, inputs, kinds=["decoder", "cross"])
+    assert [record.metadata["kind"] for record in found.records] == ["decoder", "cross"]
+
+
+def test_an_encoder_decoder_that_only_tells_its_weights_goes_on_by_itself():
+    config = transformers.FSMTConfig(
+        langs=["en", "de"], src_vocab_size=50, tgt_vocab_size=50, d_model=16, encoder_ffn_dim=16,
+        decoder_ffn_dim=16, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
+        decoder_attention_heads=2, max_position_embeddings=40, eos_token_id=49, pad_token_id=1,
+        decoder={"vocab_size": 50, "bos_token_id": 2},
+    )  # fmt: skip
+    model = transformers.FSMTForConditionalGeneration(config).eval()
+    inputs = {"input_ids": torch.tensor([[3, 4, 5, 6, 7]]), "decoder_input_ids": torch.tensor([[2]])}
+    found = capture(model, inputs, generate=4)
+    said = found.outputs[:, :-1]
+    told = model(**inputs | {"decoder_input_ids": said}, output_attentions=True)
+    wanted = {
+        "encoder": told.encoder_attentions,
+        "decoder": told.decoder_attentions,
+        "cross": told.cross_attentions,
+    }
+    for kind, layers in wanted.items():
+        weights = torch.stack([layer[0] for layer in layers]).detach()
+        np.testing.assert_allclose(found.record(kind).weights, weights, atol=1e-6)
+    assert found.record("cross").query_tokens == tuple(map(str, said[0].tolist()))

@@ -355,8 +355,10 @@ def _run(model: Any, prepared: Prepared, generate: int) -> Any:
 
 def _gone_on(prepared: Prepared, said: Tensor) -> dict[str, Any]:
     """The inputs of one pass over all that was said but the last token, which looks at nothing."""
-    there = prepared.there["source"][:, :-1].long()
-    return {"input_ids": said[:, :-1], "attention_mask": there}
+    if "target" in prepared.tokens:
+        there = prepared.there["target"][:, :-1].long()
+        return prepared.inputs | {"decoder_input_ids": said[:, :-1], "decoder_attention_mask": there}
+    return {"input_ids": said[:, :-1], "attention_mask": prepared.there["source"][:, :-1].long()}
 
 
 def _before_the_end(said: Tensor, config: Any) -> Tensor:
@@ -508,10 +510,12 @@ class _Heard:
                 f"it in a way of its own that neither transformers' AttentionInterface nor "
                 f"torch.nn.MultiheadAttention is. Hand its weights to AttentionRecord."
             )
+        self._require_encoder()
         records, whose = [], {}
         for kind, layers in self.layers.items():
             if not layers:
                 continue
+            _require_one_stack(kind, [self.names.get(module, "") for module, _ in layers])
             stacked = [Kept.joined(calls, kind != "cross") for calls in layers.values()]
             _require_alike(kind, stacked)
             for text in range(stacked[0].batch):
@@ -520,6 +524,16 @@ class _Heard:
                 records.append(record)
                 whose[kind, text] = own
         return Captured(tuple(records), outputs, whose)
+
+    def _require_encoder(self) -> None:
+        """InputError where an encoder was wanted and ran, but could not be heard."""
+        twofold = getattr(getattr(self.model, "config", None), "is_encoder_decoder", False)
+        ran = self.prepared.inputs.get("encoder_outputs") is None
+        if twofold and ran and "encoder" in self.kinds and not self.layers["encoder"]:
+            raise InputError(
+                f"capture(): the encoder of {type(self.model).__name__} computes its attention in a way of "
+                f'its own, which was not heard. For the rest of it give kinds=["decoder", "cross"].'
+            )
 
     def _record(
         self, kind: str, text: int, layers: list[Kept], name: str
@@ -625,6 +639,27 @@ def _patches(model: nn.Module, pixels: Tensor, size: int) -> tuple[str, ...]:
         return ()
     names = [f"{row + 1},{column + 1}" for row in range(rows) for column in range(columns)]
     return (*(("[CLS]",) if before == 1 else tuple(f"[{n + 1}]" for n in range(before))), *names)
+
+
+def _require_one_stack(kind: str, names: Sequence[str]) -> None:
+    """InputError where layers of one kind are not of one list, but of two encoders side by side, say."""
+    found: dict[tuple[str, ...], str] = {}
+    for name in names:
+        parts = name.split(".")
+        number = next((place for place, part in enumerate(parts) if part.isdecimal()), None)
+        if number is not None:
+            found.setdefault(tuple(parts[:number]), name)
+    if len(found) > 1:
+        first, second = [list(stack) for stack in found][:2]
+        differ = next(
+            (at for at, (one, other) in enumerate(zip(first, second, strict=False)) if one != other), 0
+        )
+        listed = " and ".join(".".join(stack) for stack in found)
+        example = ".".join(["model", *first[: differ + 1]])
+        raise InputError(
+            f"capture(): several stacks have layers of the kind {kind}, {listed}; one record cannot hold "
+            f"them all. Capture one of them, such as capture({example}, …)."
+        )
 
 
 def _require_alike(kind: str, layers: Sequence[Kept]) -> None:

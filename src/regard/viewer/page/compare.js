@@ -7,6 +7,10 @@ import { Inks } from "./scale.js";
 import { isWhole } from "./unpack.js";
 
 const MOST_DIFFERENCES = 10;
+const WIDEST_CELL = 30;
+const SMALLEST_WITH_WORDS = 12;
+const LONGEST_WORD = 110; // px
+const NO_WORDS = { left: 0, top: 0, right: 0 };
 
 export class CompareView {
   name = "compare";
@@ -98,9 +102,23 @@ export class CompareView {
   resize() {
     if (this.area.hidden) return;
     const { rows, columns } = this.difference;
-    const size = Math.min(Math.floor((this.area.clientWidth - 32) / 3), 480);
-    this.each = Math.min(size / Math.max(rows, columns), 30);
+    const room = (taken) => Math.min((this.area.clientWidth - 34 - taken) / 3 / columns, 480 / Math.max(rows, columns), WIDEST_CELL);
+    const fits = room(0) >= SMALLEST_WITH_WORDS;
+    const words = fits ? this.wordsBeside() : NO_WORDS;
+    const cell = Math.floor(room(words.left + 3 * words.right));
+    this.words = cell >= SMALLEST_WITH_WORDS ? words : NO_WORDS;
+    this.each = this.words === NO_WORDS ? room(0) : cell;
     this.recolour();
+  }
+
+  /** The room that words take left of the first map, above each, and where they lean over its right edge. */
+  wordsBeside() {
+    const { page } = this;
+    const pen = this.panes[0].getContext("2d");
+    pen.font = fontOf(page);
+    const longest = (words) => Math.min(words.reduce((most, word) => Math.max(most, pen.measureText(word).width), 0), LONGEST_WORD);
+    const slanted = Math.ceil((longest(page.record.keys) + 8) * Math.SQRT1_2);
+    return { left: Math.ceil(longest(page.record.queries)) + 8, top: slanted + 6, right: slanted - 4 };
   }
 
   recolour() {
@@ -126,22 +144,49 @@ export class CompareView {
     if (this.area.hidden) return;
     const place = this.hover ?? this.page.focused;
     const dots = window.devicePixelRatio || 1;
-    const [wide, high] = [this.difference.columns * this.each, this.difference.rows * this.each];
+    const { each, words } = this;
+    const [wide, high] = [this.difference.columns * each, this.difference.rows * each];
     this.panes.forEach((canvas, index) => {
-      [canvas.width, canvas.height] = [Math.round(wide * dots), Math.round(high * dots)];
-      [canvas.style.width, canvas.style.height] = [`${wide}px`, `${high}px`];
+      const left = index ? 0 : words.left;
+      const size = [left + wide + words.right, words.top + high];
+      [canvas.width, canvas.height] = size.map((one) => Math.round(one * dots));
+      [canvas.style.width, canvas.style.height] = size.map((one) => `${one}px`);
       const pen = canvas.getContext("2d");
+      pen.setTransform(dots, 0, 0, dots, left * dots, words.top * dots);
       pen.fillStyle = this.page.inks.css[0];
-      pen.fillRect(0, 0, canvas.width, canvas.height);
+      pen.fillRect(0, 0, wide, high);
       pen.imageSmoothingEnabled = false;
-      pen.drawImage(this.images[index], 0, 0, canvas.width, canvas.height);
+      pen.drawImage(this.images[index], 0, 0, wide, high);
+      pen.strokeStyle = this.page.shades.line;
+      pen.strokeRect(0.5, 0.5, wide - 1, high - 1);
+      if (words.top) this.drawWords(pen, place, index === 0);
       if (!place) return;
       pen.strokeStyle = this.page.shades.accent;
-      pen.lineWidth = 2 * dots;
-      const side = this.each * dots;
-      pen.strokeRect(this.columnOf(place.key) * side, place.query * side, Math.max(side, 3), Math.max(side, 3));
+      pen.lineWidth = 2;
+      pen.strokeRect(this.columnOf(place.key) * each, place.query * each, Math.max(each, 3), Math.max(each, 3));
     });
     this.tell(place);
+  }
+
+  /** Words above a map, and left of the first; those of the cell in question stand out. */
+  drawWords(pen, place, beside) {
+    const { page, each } = this;
+    const { keys, queries } = page.record;
+    const ink = (lit) => (pen.fillStyle = lit ? page.shades.accent : page.shades.ink);
+    Object.assign(pen, { font: fontOf(page), textBaseline: "middle", textAlign: "left" });
+    keys.forEach((word, key) => {
+      pen.save();
+      pen.translate((this.columnOf(key) + 0.5) * each, -6);
+      pen.rotate(-Math.PI / 4);
+      ink(key === place?.key);
+      pen.fillText(shortened(pen, word), 0, 0);
+      pen.restore();
+    });
+    pen.textAlign = "right";
+    if (beside) queries.forEach((word, query) => {
+      ink(query === place?.query);
+      pen.fillText(shortened(pen, word), -6, (query + 0.5) * each);
+    });
   }
 
   columnOf(key) {
@@ -149,8 +194,10 @@ export class CompareView {
   }
 
   under(event) {
-    const column = Math.min(Math.max(Math.floor(event.offsetX / this.each), 0), this.difference.columns - 1);
-    const query = Math.min(Math.max(Math.floor(event.offsetY / this.each), 0), this.difference.rows - 1);
+    const left = event.currentTarget === this.panes[0] ? this.words.left : 0;
+    const at = (offset, count) => Math.min(Math.max(Math.floor(offset / this.each), 0), count - 1);
+    const column = at(event.offsetX - left, this.difference.columns);
+    const query = at(event.offsetY - this.words.top, this.difference.rows);
     return { query, key: this.page.record.columnOrder ? this.page.record.columnOrder[column] : column };
   }
 
@@ -203,6 +250,18 @@ export class CompareView {
   arrived() {
     if (this.area.hidden && this.mapAt(this.left) && this.mapAt(this.right)) this.page.open();
   }
+}
+
+function fontOf(page) {
+  return `12px ${page.shades.face}`;
+}
+
+/** A word that takes no more room than there is. */
+function shortened(pen, word) {
+  const letters = [...word];
+  if (pen.measureText(word).width <= LONGEST_WORD) return word;
+  while (letters.length && pen.measureText(`${letters.join("")}…`).width > LONGEST_WORD) letters.pop();
+  return `${letters.join("")}…`;
 }
 
 function signedFigures(number) {
