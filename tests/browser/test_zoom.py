@@ -110,12 +110,47 @@ def test_keys_drags_and_double_clicks_move_in_the_map(open_view, record):
     assert page.evaluate("location.hash") == ""
 
 
+def test_two_fingers_zoom_about_the_point_between_them(open_view, record):
+    page = open_view(record, "#box=4096,4096,1024", has_touch=True)
+    page.evaluate("window.scrollTo(0, 0)")
+    area = part(page, "view").bounding_box()
+    hand = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *across: int) -> None:
+        points = [{"x": area["x"] + x, "y": area["y"] + 200, "id": finger} for finger, x in enumerate(across)]
+        hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 300, 400)
+    for wider in range(10, 60, 10):
+        touch("touchMove", 300 - wider, 400 + wider)
+    touch("touchEnd")
+    x, _, span = box_of(page)
+    assert span == pytest.approx(512, rel=0.05)
+    before = 4096 + (350 - 96) * 1024 / (area["width"] - 96)
+    assert x + (350 - 96) * span / (area["width"] - 96) == pytest.approx(before, abs=12)
+
+
 def test_a_rectangle_says_its_mean_and_its_largest_weight(open_view, record):
     page = open_view(record, "#box=0,0,64")
     area = part(page, "view").bounding_box()
     page.mouse.move(area["x"] + 100, area["y"] + 70)
     assert part(page, "rank").inner_text() == "a mean of 0.03, at most 1.00 in 32 × 32 weights"
     assert part(page, "from").inner_text() == "“w0” … “w31”"
+
+
+def test_the_largest_weights_of_what_is_seen_are_a_table(open_view, record):
+    page = open_view(record, "#box=0,0,64")
+    page.locator("summary", has_text="The largest weights").click()
+    rows = part(page, "strongest").locator("tbody tr")
+    assert rows.first.locator("td").all_inner_texts() == [
+        "“w0” … “w31”",
+        "“w0” … “w31”",
+        "a mean of 0.03, at most 1.00",
+    ]
+    seen = rows.count()
+    for _ in range(2):
+        page.keyboard.press("Escape")
+    assert seen < rows.count() <= 12
 
 
 def test_a_live_server_is_asked_for_the_weights_behind_the_rectangles(open_view, record):

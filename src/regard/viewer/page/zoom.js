@@ -8,6 +8,7 @@
 // A page without a server has no such function and shows the rectangles that it has.
 
 import { Weights, inFigures } from "./data.js";
+import { element, heading, spoken } from "./dom.js";
 import { NOTHING } from "./figure.js";
 import { LargeView } from "./large.js";
 import { isWhole } from "./unpack.js";
@@ -16,6 +17,7 @@ export const MOST_LABELS = 1200; // tokens that are still set as one label each
 const [LEFT, TOP] = [96, 64]; // px for the words
 const WIDEST_TOKEN = 48;
 const LINE = 14;
+const MOST_STRONGEST = 12;
 const WAIT = 120; // ms of rest before a tile is asked for
 
 export class ZoomPane {
@@ -28,12 +30,14 @@ export class ZoomPane {
     this.area.addEventListener("pointerleave", () => this.tell(null));
     this.area.addEventListener("dblclick", (event) => this.zoomAt(event.offsetX, event.offsetY, 2));
     this.area.addEventListener("keydown", (event) => this.press(event));
+    page.find("strongest-twin").addEventListener("toggle", () => this.record && this.fillStrongest());
   }
 
   show(record) {
     this.record = record;
     this.area.hidden = false;
     this.page.find("pooled").hidden = false;
+    this.page.find("strongest-twin").hidden = false;
     this.page.find("copied").hidden = true;
     this.resize();
   }
@@ -166,6 +170,7 @@ export class ZoomPane {
     this.drawTile(pen);
     this.drawWords(pen);
     this.askForTile();
+    this.fillStrongest();
     this.page.panel.showPlace(this.record, NOTHING);
   }
 
@@ -225,6 +230,12 @@ export class ZoomPane {
     const each = box.span / this.width;
     const [column, row] = [Math.floor(box.x + (left - LEFT) * each), Math.floor(box.y + (top - TOP) * each)];
     if (left < LEFT || top < TOP || column >= record.keys.length || row >= record.queries.length) return null;
+    return this.named(row, column);
+  }
+
+  /** The rectangle of a token and a column, in words. */
+  named(row, column) {
+    const { record } = this;
     const key = record.columnOrder ? record.columnOrder[column] : column;
     if (isWhole(record)) return { query: row, key, from: `“${record.queries[row]}”`, to: `“${record.keys[key]}”`, figures: inFigures(record.weights.at(row, key)) };
     const [down, across] = [Math.floor(row / record.pooled[0]), Math.floor(column / record.pooled[1])];
@@ -236,6 +247,22 @@ export class ZoomPane {
       to: range(record.keys, across, record.pooled[1]),
       figures: `a mean of ${mean > 0 && mean < 0.005 ? mean.toExponential(0) : inFigures(mean)}${largest ? `, at most ${inFigures(largest.at(down, across))}` : ""}`,
     };
+  }
+
+  /** The largest weights of what is seen as a table, for those who cannot see the map, and for copying. */
+  fillStrongest() {
+    const { record, box, page } = this;
+    if (!page.find("strongest-twin").open) return;
+    const [{ weights }] = this.levels;
+    const [rows, columns] = record.pooled;
+    const within = (from, size, each, count) => [Math.floor(from / each), Math.min(Math.ceil((from + size) / each), count)];
+    const seen = [within(box.y, (box.span * this.height) / this.width, rows, weights.rows), within(box.x, box.span, columns, weights.columns)];
+    const head = ["output", "input", "weight"].map((name) => heading("col", name));
+    const found = largestWithin(weights, record.columnOrder, ...seen, MOST_STRONGEST).map(([row, column]) => {
+      const { from, to, figures } = this.named(row * rows, column * columns);
+      return element("tr", "", element("td", "", spoken(from)), element("td", "", spoken(to)), element("td", "", figures));
+    });
+    page.find("strongest").replaceChildren(element("thead", "", element("tr", "", ...head)), element("tbody", "", ...found));
   }
 
   tell(point) {
@@ -290,6 +317,21 @@ export class ZoomPane {
     pen.drawImage(tile.image, ...place);
     pen.restore();
   }
+}
+
+/** The places of the largest weights within some rows and columns, as [row, column], the largest first. */
+function largestWithin(weights, order, [top, bottom], [left, right], count) {
+  const best = [];
+  for (let row = top; row < bottom; row += 1) {
+    for (let column = left; column < right; column += 1) {
+      const weight = weights.at(row, order ? order[column] : column);
+      if (!weight || (best.length === count && weight <= best[count - 1][0])) continue;
+      const place = best.findIndex(([other]) => other < weight);
+      best.splice(place < 0 ? best.length : place, 0, [weight, row, column]);
+      if (best.length > count) best.pop();
+    }
+  }
+  return best.map(([, row, column]) => [row, column]);
 }
 
 /** A map of half the size: of each four weights the largest, or the mean. */
