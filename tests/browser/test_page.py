@@ -155,6 +155,32 @@ def test_the_focused_cell_is_spoken(open_view, record):
     assert (cell.get_attribute("aria-rowindex"), cell.get_attribute("aria-colindex")) == ("6", "4")
 
 
+def test_weights_below_a_threshold_get_no_ink(open_view, record):
+    page = open_view(record, "#view=alignment")
+    slider = part(page, "threshold")
+    least = part(page, "threshold-at")
+    assert least.inner_text() == "all"
+    ink = """canvas => {
+        const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
+        copy.drawImage(canvas, 0, 0);
+        const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+        let dark = 0;
+        for (let at = 0; at < data.length; at += 4) dark += data[at] < 200;
+        return dark;
+    }"""
+    before = page.locator("canvas.cells").evaluate(ink)
+    slider.focus()
+    page.keyboard.press("End")
+    assert least.inner_text() == "from 0.95"
+    assert page.evaluate("location.hash").endswith("threshold=0.95")
+    assert page.locator("canvas.cells").evaluate(ink) < before
+    page.reload()
+    assert least.inner_text() == "from 0.95"
+    slider.focus()
+    page.keyboard.press("Home")
+    assert page.locator("canvas.cells").evaluate(ink) == before
+
+
 def test_every_state_has_an_address(open_view, record):
     page = open_view(record, "#query=4&key=3&colours=viridis&theme=dark")
     assert focused(page) == ("blue", "blauem")
@@ -209,7 +235,7 @@ def test_one_record_needs_no_list(open_view, record):
 
 def test_the_table_says_the_same_as_the_map(open_view, record):
     page = open_view(record)
-    page.locator("summary").click()
+    page.locator("summary", has_text="All weights").click()
     table = part(page, "table")
     assert table.locator("thead th").all_inner_texts() == list(GERMAN)
     assert table.locator("tbody th").all_inner_texts() == list(ENGLISH)

@@ -4,12 +4,14 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from regard.errors import InputError
+from regard.evaluation.alignment import alignment_error_rate
 from regard.record import AttentionRecord
 from regard.viewer.colours import lightness
 from regard.viewer.html import page, payload
@@ -154,3 +156,11 @@ def test_marks_stay_with_their_letters_in_the_line_of_text():
 def test_a_sentence_mark_among_characters_is_its_symbol():
     record = AttentionRecord(np.zeros((2, 2)), ("a", "</s>"), ("a", "b"))
     assert payload([record])["records"][0]["output"] == "a⊣"
+
+
+def test_gold_links_say_how_far_the_weights_are_from_them(words):
+    (sent,) = payload([words])["records"]
+    rate = alignment_error_rate([words.links()], [words.sure], [words.possible]).error_rate
+    assert f"an alignment error rate of {rate:.2f}" in sent["belief"]
+    told = replace(words, metadata={"belief": "It can."}, sure=(), possible=())
+    assert payload([told])["records"][0]["belief"] == "It can."

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from regard.errors import InputError
+from regard.evaluation.alignment import alignment_error_rate
 from regard.evaluation.words import carries_spaces, in_words, words_of
 from regard.record import AttentionRecord
 from regard.viewer.colours import DIVERGING, RAMPS
@@ -116,7 +117,6 @@ def _record(record: AttentionRecord) -> Mapping[str, Any]:
         "note": f"mean over {averaged}" if averaged else "",
         "score": record.metadata.get("score", ""),
         "kind": record.metadata.get("kind", ""),
-        "belief": record.metadata.get("belief", ""),
         "step": _step(record),
         "same": record.query_tokens == record.key_tokens,
         "pooled": record.pooled,
@@ -152,7 +152,18 @@ def _words(record: AttentionRecord, gaps: Gaps) -> Mapping[str, Any]:
         "copied": sorted(record.copied),
         "sure": sorted(record.sure),
         "possible": sorted(record.possible - record.sure),
+        "belief": _belief(record),
     }
+
+
+def _belief(record: AttentionRecord) -> str:
+    """How far the weights can be trusted: what was tried, and the error rate where gold links are known."""
+    told = [record.metadata["belief"]] if "belief" in record.metadata else []
+    if record.sure and record.whole:
+        rate = alignment_error_rate([record.links()], [record.sure], [record.possible]).error_rate
+        of = ", on the mean of all heads," if record.weights.ndim > 2 else ""
+        told.append(f"What each word looks at most{of} has an alignment error rate of {rate:.2f}: 0 is gold.")
+    return "\n\n".join(told)
 
 
 def _joined(record: AttentionRecord) -> Mapping[str, Any] | None:

@@ -146,7 +146,7 @@ export class WeightMap {
 
   partners({ query, key }) {
     const all = query !== null ? strongestKeys(this.record, query) : key !== null ? strongestQueries(this.record, key) : [];
-    return all.filter(([, weight]) => weight >= FAINTEST_LINE);
+    return all.filter(([, weight]) => weight >= Math.max(FAINTEST_LINE, this.inks.threshold));
   }
 
   stepBack(pen, { query, key }) {

@@ -2,7 +2,7 @@
 
 import { CompareView } from "./compare.js";
 import { dialogs } from "./dialogs.js";
-import { nameOf, withWeights } from "./data.js";
+import { inFigures, nameOf, withWeights } from "./data.js";
 import { element, fillSelect, spoken, say } from "./dom.js";
 import { Figure, NOTHING } from "./figure.js";
 import { GenerationView } from "./generation.js";
@@ -20,7 +20,7 @@ const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "cho
 // What is so where an address does not say.
 const UNTOLD = {
   view: null, record: 0, layer: null, head: null, open: 0, sort: "", pooling: "max", ...NOTHING, box: null, left: null, right: null,
-  colours: "cividis", theme: "system", scale: "auto",
+  colours: "cividis", theme: "system", scale: "auto", threshold: 0,
 };
 
 /** The mean of all heads, or the one map there is, with its words. */
@@ -65,6 +65,7 @@ export class Page {
     for (const choice of ["colours", "theme", "scale", "pieces"]) {
       this.find(choice).addEventListener("change", (event) => this.set({ [choice]: event.target.value }));
     }
+    this.find("threshold").addEventListener("input", ({ target }) => this.set({ threshold: Number(target.value) }));
     this.find("which-map").addEventListener("change", ({ target }) => this.choose(target.value === "" ? null : Number(target.value)));
     this.dark.addEventListener("change", () => this.recolour());
     document.addEventListener("keydown", (event) => this.press(event));
@@ -118,6 +119,8 @@ export class Page {
     state.colours = oneOf("colours", Object.keys(this.ramps));
     state.theme = oneOf("theme", ["light", "dark"]);
     state.scale = oneOf("scale", ["linear", "log"]);
+    const least = Number(asked.get("threshold"));
+    state.threshold = least > 0 && least < 1 ? least : 0;
     this.state = { ...this.untold, ...state };
     this.open();
   }
@@ -136,7 +139,7 @@ export class Page {
     const other = (name) => name in change && change[name] !== this.state[name];
     const mapShown = this.state.open || this.view.showsOneMap;
     const anew = ["record", "view", "sort", "open", "left", "right", "pieces"].some(other) || (mapShown && ["layer", "head"].some(other));
-    const repaint = ["colours", "theme", "scale", "pooling"].some(other);
+    const repaint = ["colours", "theme", "scale", "pooling", "threshold"].some(other);
     const forgotten = other("record") ? { ...NOTHING, layer: null, head: null, open: 0, sort: "", box: null, left: null, right: null } : {};
     const before = this.record;
     this.state = { ...this.state, ...forgotten, ...change };
@@ -230,12 +233,14 @@ export class Page {
 
   /** Chooses inks and shades for the theme, the colours and the scale. */
   mix() {
-    const { colours, theme, scale } = this.state;
+    const { colours, theme, scale, threshold } = this.state;
     const paper = theme === "system" ? (this.dark.matches ? "dark" : "light") : theme;
     document.documentElement.dataset.theme = paper;
     for (const choice of ["colours", "theme", "scale", "pooling", "pieces"]) this.find(choice).value = this.state[choice];
     const logarithmic = isLogarithmic(this.record, scale);
-    this.inks = new Inks(this.ramps[colours][paper], logarithmic ? Inks.floorFor(this.record) : 0);
+    this.inks = new Inks(this.ramps[colours][paper], logarithmic ? Inks.floorFor(this.record) : 0, threshold);
+    this.find("threshold").value = threshold;
+    this.find("threshold-at").textContent = threshold ? `from ${inFigures(threshold)}` : "all";
     this.diverging = this.bothWays[paper];
     this.find("ramp").style.background = this.inks.gradient;
     this.find("least").textContent = logarithmic ? `${Number(this.inks.floor.toPrecision(1))} or less` : "0";

@@ -18,9 +18,9 @@ export function isLogarithmic(record, choice) {
 }
 
 export class Inks {
-  /** `anchors` are hex colours from weight 0 to 1; `floor` is where a logarithmic scale begins, or 0 for a linear one. */
-  constructor(anchors, floor = 0) {
-    this.floor = floor;
+  /** `anchors` are hex colours from weight 0 to 1; `floor` is where a logarithmic scale begins, or 0 for a linear one; weights below `threshold` get no ink. */
+  constructor(anchors, floor = 0, threshold = 0) {
+    Object.assign(this, { floor, threshold });
     this.colours = rampOf(anchors);
     this.gradient = `linear-gradient(to right, ${anchors.map((hex) => `#${hex}`).join(", ")})`;
     this.css = this.colours.map((rgb) => `rgb(${rgb.join(" ")})`);
@@ -33,7 +33,7 @@ export class Inks {
 
   /** Where a weight stands on the ramp, 0 to 255; only nothing is 0 on a logarithmic scale. */
   step(weight) {
-    if (!(weight > 0)) return 0;
+    if (!(weight > 0) || weight < this.threshold) return 0;
     if (!this.floor) return Math.round(255 * Math.min(weight, 1));
     return Math.round(255 * Math.min(Math.max(1 - Math.log(weight) / Math.log(this.floor), 0.02), 1));
   }
