@@ -50,6 +50,9 @@ def record() -> AttentionRecord:
 )
 def test_axe_finds_no_violation(open_view, checker, record, state, theme):
     page = open_view(record, f"#{state}&theme={theme}", bypass_csp=True)
+    page.evaluate(
+        "document.querySelectorAll('details').forEach((one) => { one.open = one.offsetParent !== null; })"
+    )
     page.add_script_tag(content=checker)
     found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
     assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []

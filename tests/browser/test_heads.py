@@ -82,6 +82,25 @@ def test_heads_are_sorted_by_any_statistic(open_view, record):
     assert page.locator(".head").first.get_attribute("aria-label") == "layer 0, head 1: previous 0.90"
 
 
+def test_heads_and_layers_stand_in_tables_in_the_order_of_any_number(open_view, record):
+    page = open_view(record)
+    page.locator("summary", has_text="All heads and layers").click()
+    heads, layers = (part(page, f"{name}-table").locator("tbody tr") for name in ("head", "layer"))
+    heads.first.wait_for()
+    assert heads.count() == LAYERS * HEADS and layers.count() == LAYERS
+    part(page, "head-table").get_by_role("button", name="previous").click()
+    assert [row.split("\t")[0] for row in heads.all_inner_texts()][:2] == [
+        "layer 0, head 1",
+        "layer 1, head 1",
+    ]
+    assert [row.split("\t")[:2] for row in layers.all_inner_texts()] == [
+        ["layer 1", "0.43"],
+        ["layer 0", "0.33"],
+    ]
+    assert part(page, "head-table").locator("th[aria-sort]").inner_text() == "previous"
+    assert page.evaluate("location.hash") == "#sort=previous"
+
+
 def test_a_chosen_head_is_shown_large_with_what_is_known_of_it(open_view, record):
     page = open_view(record)
     page.locator(".head").nth(5).click()

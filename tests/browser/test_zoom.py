@@ -142,6 +142,7 @@ def test_the_largest_weights_of_what_is_seen_are_a_table(open_view, record):
     page = open_view(record, "#box=0,0,64")
     page.locator("summary", has_text="The largest weights").click()
     rows = part(page, "strongest").locator("tbody tr")
+    rows.first.wait_for()
     assert rows.first.locator("td").all_inner_texts() == [
         "“w0” … “w31”",
         "“w0” … “w31”",

@@ -1,7 +1,7 @@
 // The heads: a small map of each, layer by layer or sorted by a statistic, and one of them large.
 
 import { nameOf, withWeights } from "./data.js";
-import { element, fillSelect } from "./dom.js";
+import { element, fillSelect, heading } from "./dom.js";
 import { figuresOf } from "./panel.js";
 
 const GAP = 4;
@@ -19,6 +19,7 @@ export class HeadsView {
     this.area.addEventListener("keydown", (event) => this.press(event));
     page.find("sort").addEventListener("change", (event) => page.set({ sort: event.target.value }));
     page.find("pooling").addEventListener("change", (event) => page.set({ pooling: event.target.value }));
+    page.find("head-twin").addEventListener("toggle", () => this.order && this.fillTables());
     page.find("back").addEventListener("click", () => page.close());
   }
 
@@ -41,7 +42,9 @@ export class HeadsView {
     fillSelect(page.find("sort"), [["", "the model’s order"], ...Object.keys(record.heads.statistics).map((name) => [name, name.replaceAll("_", " ")])], state.sort);
     page.find("pooled").hidden = false;
     this.area.hidden = false;
+    page.find("head-twin").hidden = !Object.keys(record.heads.statistics).length;
     this.build();
+    this.fillTables();
     this.resize();
   }
 
@@ -76,6 +79,37 @@ export class HeadsView {
     const rows = Array.from({ length: layers }, (_, layer) => [mark(`${layer}`), ...this.buttons.slice(layer * across, (layer + 1) * across)]);
     for (const one of [top, ...rows].flat()) if (one.className === "mark") one.setAttribute("aria-hidden", "true");
     return [...top, ...rows.flat()];
+  }
+
+  /** The numbers of each head, and their means of each layer, in the order asked for. */
+  fillTables() {
+    const { page } = this;
+    const { record, state } = page;
+    if (!page.find("head-twin").open) return;
+    const { layers, across, statistics } = record.heads;
+    const names = Object.keys(statistics);
+    const mean = (numbers, layer) => numbers.slice(layer * across, (layer + 1) * across).reduce((sum, one) => sum + one, 0) / across;
+    const ofLayers = Array.from({ length: layers }, (_, layer) => names.map((name) => mean(statistics[name], layer)));
+    const place = names.indexOf(state.sort);
+    const order = ofLayers.map((_, layer) => layer).sort((one, other) => (place < 0 ? 0 : ofLayers[other][place] - ofLayers[one][place]) || one - other);
+    this.fillTable("head-table", "head", this.order.map((index) => [nameOf(record, index), names.map((name) => statistics[name][index])]));
+    this.fillTable("layer-table", "layer, mean of its heads", order.map((layer) => [`layer ${layer}`, ofLayers[layer]]));
+  }
+
+  /** A row for each [name, numbers]; a head of a column sorts by it. */
+  fillTable(part, what, rows) {
+    const { page } = this;
+    const sorters = Object.keys(page.record.heads.statistics).map((name) => {
+      const button = element("button", "", name.replaceAll("_", " "));
+      button.type = "button";
+      button.addEventListener("click", () => page.set({ sort: name }));
+      const cell = Object.assign(element("th", "", button), { scope: "col" });
+      if (name === page.state.sort) cell.setAttribute("aria-sort", "descending");
+      return cell;
+    });
+    const head = element("tr", "", heading("col", what), ...sorters);
+    const body = rows.map(([name, numbers]) => element("tr", "", heading("row", name), ...numbers.map((one) => element("td", "", figuresOf(one)))));
+    page.find(part).replaceChildren(element("thead", "", head), element("tbody", "", ...body));
   }
 
   resize() {

@@ -16,7 +16,7 @@ import { TrainingView } from "./training.js";
 import { MOST_LABELS, ZoomPane, ZoomView } from "./zoom.js";
 import { isUnpacked, isWhole, readRecords, unpackRecord } from "./unpack.js";
 
-const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "choosing", "stepping", "tokens", "gold", "copied", "zoom", "strongest-twin", "compare", "comparing"];
+const PARTS = ["figure", "heads", "opened", "sorting", "pooled", "loading", "choosing", "stepping", "tokens", "gold", "copied", "zoom", "strongest-twin", "head-twin", "compare", "comparing"];
 // What is so where an address does not say.
 const UNTOLD = {
   view: null, record: 0, layer: null, head: null, open: 0, sort: "", pooling: "max", ...NOTHING, box: null, left: null, right: null,
