@@ -26,6 +26,7 @@ def record_of(queries, keys=None, **more) -> AttentionRecord:
         ((" a", "\n", "b", " ", "c"), "a|\n|b| c"),
         ((" hi", " <F0><9F>", "<98>", "<80>", "!"), "hi|😀|!"),
         ((" hi", " <F0><9F>", "<98>"), "hi|<F0><9F><98>"),
+        (("<C3>", "<9C>", "ber", "all", " <E6>", "<88><91>", "<E5>", "<96>", "<9C>"), "Überall|我|喜"),
         (("<s>", "▁un", "believ", "able", "▁", "我", "喜", "</s>"), "<s>|unbelievable|▁我|喜|</s>"),
         (("pho", "to</w>", "<|endoftext|>", "x</w>"), "photo|<|endoftext|>|x"),
         (("lo@@", "w@@", "er", "bed"), "lower|bed"),
@@ -91,7 +92,24 @@ def test_tokens_of_gpts_carry_the_spaces_between_words():
 
 
 PIECES = st.sampled_from(
-    ["", " ", "▁", "a", " a", "##a", "b</w>", "c@@", "<F0>", "<s>", ".", "我", "\u0301", "\n"]
+    [
+        "",
+        " ",
+        "▁",
+        "a",
+        " a",
+        "##a",
+        "b</w>",
+        "c@@",
+        "<F0>",
+        "<9F>",
+        " <C3>",
+        "<s>",
+        ".",
+        "我",
+        "\u0301",
+        "\n",
+    ]
 )
 
 

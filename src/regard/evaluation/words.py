@@ -23,6 +23,7 @@ Marks = Literal["space", "##", "</w>", "@@"]
 _SPACES = (" ", "▁")
 _SPECIAL = re.compile(r"<(?!/w>)[^<>\s]+>|\[[A-Z]+\]")
 _PART_OF_LETTER = re.compile(r"(?:<[89A-F][0-9A-F]>)+")
+_ONLY_BYTES = re.compile(rf"([ ▁]?)({_PART_OF_LETTER.pattern})")
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,30 @@ def _marks(tokens: Sequence[str]) -> Marks | None:
 
 
 def _numbers(tokens: Sequence[str], marks: Marks) -> tuple[int, ...]:
+    read = _read(tokens) if marks == "space" else [(token, False) for token in tokens]
     numbers: list[int] = []
-    for index, token in enumerate(tokens):
-        together = index > 0 and _goes_on(tokens[index - 1], token, marks)
+    for index, (token, inside) in enumerate(read):
+        together = index > 0 and (inside or _goes_on(read[index - 1][0], token, marks))
         numbers.append((numbers[-1] if numbers else -1) + (not together))
     return tuple(numbers)
+
+
+def _read(tokens: Sequence[str]) -> list[tuple[str, bool]]:
+    """Each token as it is read, bytes as the letter that they are part of; and whether that began before."""
+    found: list[tuple[str, bool]] = []
+    before = False
+    for index, token in enumerate(tokens):
+        match = _ONLY_BYTES.fullmatch(token)
+        if match is None:
+            found.append((token, False))
+        elif before and not match[1] and _bytes(match[2])[0] < 0xC0:  # not the first byte of a letter
+            found.append((found[-1][0], True))
+        else:
+            run = _PART_OF_LETTER.match("".join([match[2], *tokens[index + 1 : index + 4]]))
+            letter = _bytes(run[0])[:4].decode(errors="ignore")[:1] if run else ""
+            found.append((match[1] + letter if letter else token, False))
+        before = match is not None
+    return found
 
 
 def _goes_on(before: str, token: str, marks: Marks) -> bool:
@@ -128,8 +148,6 @@ def _goes_on(before: str, token: str, marks: Marks) -> bool:
 
 
 def _without_a_space(before: str, token: str) -> bool:
-    if _PART_OF_LETTER.match(token):
-        return _PART_OF_LETTER.search(before[-4:]) is not None
     if _apart(before, token) or token[0] in _SPACES or token[0].isspace():
         return False
     if before in _SPACES or is_mark(token):
@@ -166,6 +184,10 @@ def _word(pieces: Sequence[str], marks: Marks) -> str:
 def _letters(found: re.Match[str]) -> str:
     """What bytes spell, where that is whole letters."""
     try:
-        return bytes.fromhex(re.sub("[<>]", "", found[0])).decode()
+        return _bytes(found[0]).decode()
     except UnicodeDecodeError:
         return found[0]
+
+
+def _bytes(spelt: str) -> bytes:
+    return bytes.fromhex(re.sub("[<>]", "", spelt))
