@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from regard.record import AttentionRecord
@@ -27,6 +29,18 @@ def test_the_slider_goes_through_the_steps_in_their_order_and_keeps_the_head(ope
     assert told(page) == "step 0" and "head=1" in page.url and "record=1" in page.url
     page.locator("[data-part=step]").fill("2")
     assert told(page) == "step 500"
+
+
+def test_what_is_focused_stays_so_from_step_to_step(open_view):
+    page = open_view([checkpoint(0), checkpoint(500)], "#view=training&query=2&key=2")
+    page.locator("[data-part=step]").fill("2")
+    assert told(page) == "step 500" and "query=2&key=2" in page.url
+    pieces = {"query_tokens": ("a", "##b", "c"), "key_tokens": ("a", "##b", "c")}
+    records = [replace(checkpoint(step), **pieces) for step in (0, 500)]
+    page = open_view(records, "#view=training&query=1&key=1")
+    page.locator("[data-part=step]").fill("2")
+    assert told(page) == "step 500" and "query=1&key=1" in page.url
+    assert page.locator("[data-part=to]").inner_text() == "c"
 
 
 def test_it_plays_to_the_last_checkpoint(open_view):

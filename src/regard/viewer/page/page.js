@@ -48,6 +48,7 @@ export class Page {
     this.ramps = payload.ramps;
     this.bothWays = payload.diverging;
     this.sent = readRecords(payload);
+    this.inWords = this.sent.map((record) => record.joined ?? record);
     this.untold = { ...UNTOLD, pieces: payload.pieces };
     this.dark = window.matchMedia("(prefers-color-scheme: dark)");
     this.find = (name) => root.querySelector(`[data-part="${name}"]`);
@@ -76,7 +77,7 @@ export class Page {
   /** The records between tokens, or where these are parts of words, and nobody asked for them, between words. */
   get records() {
     const { pieces, view } = this.state;
-    return pieces === "subwords" || view === "generation" ? this.sent : this.sent.map((record) => record.joined ?? record);
+    return pieces === "subwords" || view === "generation" ? this.sent : this.inWords;
   }
 
   get record() {
@@ -141,9 +142,9 @@ export class Page {
     const anew = ["record", "view", "sort", "open", "left", "right", "pieces"].some(other) || (mapShown && ["layer", "head"].some(other));
     const repaint = ["colours", "theme", "scale", "pooling", "threshold"].some(other);
     const forgotten = other("record") ? { ...NOTHING, layer: null, head: null, open: 0, sort: "", box: null, left: null, right: null } : {};
-    const before = this.record;
+    const before = other("record") ? null : this.record;
     this.state = { ...this.state, ...forgotten, ...change };
-    if (!other("record")) this.keepPlace(before);
+    if (before) this.keepPlace(before);
     this.writeAddress();
     if (anew) this.open();
     else if (repaint) this.recolour();
@@ -338,7 +339,7 @@ export class Page {
 
   listRecords() {
     const rail = this.find("records");
-    const records = this.sent.map((record) => record.joined ?? record);
+    const records = this.inWords;
     rail.hidden = records.length < 2;
     const oneInput = records.every((record) => record.input === records[0].input);
     const buttons = records.map((record, index) => {
