@@ -63,7 +63,7 @@ def words_of(record: AttentionRecord) -> Words | None:
     )
 
 
-def in_words(record: AttentionRecord) -> AttentionRecord:
+def in_words(record: AttentionRecord, words: Words | None = None) -> AttentionRecord:
     """The same record between whole words, spelt without a tokenizer's marks.
 
     Numbers of the heads stay those of the tokens. A record of rectangles (`AttentionRecord.pooled`) stays as
@@ -71,8 +71,9 @@ def in_words(record: AttentionRecord) -> AttentionRecord:
 
     Args:
         record: between tokens.
+        words: of its tokens, where they are known already.
     """
-    words = words_of(record) if record.whole else None
+    words = (words or words_of(record)) if record.whole else None
     if words is None:
         return record
     between = {

@@ -134,7 +134,12 @@ def _gaps(record: AttentionRecord) -> Gaps:
     sides = {"query": record.query_tokens, "key": record.key_tokens}
     if not any(map(carries_spaces, sides.values())):
         return None
-    return {side: [token[:1] in (" ", "▁") and token[1:] != "" for token in of] for side, of in sides.items()}
+    return {side: [_without_gap(token) != token for token in of] for side, of in sides.items()}
+
+
+def _without_gap(token: str) -> str:
+    """A token without the space that it brings; a space alone stays."""
+    return token[1:] if token[:1] in (" ", "▁") and token[1:] else token
 
 
 def _words(record: AttentionRecord, gaps: Gaps) -> Mapping[str, Any]:
@@ -174,15 +179,17 @@ def _joined(record: AttentionRecord) -> Mapping[str, Any] | None:
     mean = replace(record, weights=record.alignment, axes=("query", "key"), largest=None, statistics={})
     numbers, gaps = {"query": words.queries, "key": words.keys}, _gaps(record)
     if gaps:
-        gaps = {
-            side: [of[numbers[side].index(word)] for word in sorted(set(numbers[side]))]
-            for side, of in gaps.items()
-        }
+        gaps = {side: _of_firsts(of, numbers[side]) for side, of in gaps.items()}
     return {
         "of": numbers,
         "shape": tuple(map(len, (words.of_queries, words.of_keys))),
-        **_words(in_words(mean), gaps),
+        **_words(in_words(mean, words), gaps),
     }
+
+
+def _of_firsts(gaps: Sequence[bool], numbers: Sequence[int]) -> list[bool]:
+    """Of each word what its first token has."""
+    return [gap for gap, own, before in zip(gaps, numbers, (-1, *numbers), strict=False) if own != before]
 
 
 def _step(record: AttentionRecord) -> int | None:
@@ -229,10 +236,7 @@ def _text(tokens: Sequence[str], gaps: Sequence[bool] | None) -> str:
         return joined if not is_mark(joined[:1]) else show(joined[0]) + joined[1:]
     if gaps is None:
         return " ".join(map(show, tokens))
-    return "".join(
-        " " * gap + show(token[1:] if token[:1] in (" ", "▁") and token[1:] else token)
-        for token, gap in zip(tokens, gaps, strict=True)
-    )
+    return "".join(" " * gap + show(_without_gap(token)) for token, gap in zip(tokens, gaps, strict=True))
 
 
 def _escaped_json(value: Any) -> str:

@@ -17,6 +17,11 @@ export function withWeights(record, weights) {
   return Object.assign(Object.create(record), { weights });
 }
 
+/** The key that each column shows, from left to right; null where that is the order of the keys. */
+export function columnOrderOf(order) {
+  return order.every((key, column) => key === column) ? null : order;
+}
+
 export function weightAt(record, query, key) {
   return record.weights.at(query, key);
 }

@@ -1,13 +1,12 @@
 // Between whole words: what looks at a word looks at any of its tokens, and a word looks as its tokens do on average.
 
-import { Weights } from "./data.js";
+import { Weights, columnOrderOf } from "./data.js";
 
 /** A record with words where `record` has tokens; its maps follow. */
 export function joinedRecord(record) {
   const { joined } = record.sent;
-  const asWritten = joined.order.every((key, column) => key === column);
   const maps = record.maps.map(() => null);
-  return { ...record, ...joined, tokens: record, weights: null, maps, columnOrder: asWritten ? null : joined.order };
+  return { ...record, ...joined, tokens: record, weights: null, maps, columnOrder: columnOrderOf(joined.order) };
 }
 
 /** One map of a record's tokens as a map of its words. */

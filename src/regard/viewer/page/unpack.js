@@ -1,6 +1,6 @@
 // From the payload of the page to weights. Long maps are unpacked one after another, and each is shown as it comes.
 
-import { Weights } from "./data.js";
+import { Weights, columnOrderOf } from "./data.js";
 import { joinedMap, joinedRecord } from "./joined.js";
 
 const LONGEST_TURN = 25; // ms before the page may draw, and hear its reader
@@ -8,8 +8,7 @@ const LONGEST_TURN = 25; // ms before the page may draw, and hear its reader
 export function readRecords(payload) {
   return payload.records.map((sent) => {
     const record = { ...sent, sent, weights: null, largest: null, maps: [], largests: [] };
-    const asWritten = sent.order.every((key, column) => key === column);
-    record.columnOrder = asWritten || sent.shape[1] !== sent.keys.length ? null : sent.order;
+    record.columnOrder = sent.shape[1] === sent.keys.length ? columnOrderOf(sent.order) : null;
     record.levels = sent.encoding === "codes" ? Float64Array.from(sent.levels) : null;
     record.maps = (sent.heads?.maps ?? []).map(() => null);
     record.largests = (sent.heads?.largest ?? []).map(() => null);
