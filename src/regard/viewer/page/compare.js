@@ -1,7 +1,7 @@
 // Two maps of the same words beside each other, and their difference: two models, checkpoints, layers or heads.
 
-import { Weights, inFigures, nameOf, withWeights } from "./data.js";
-import { element, fillSelect, spoken } from "./dom.js";
+import { Weights, inFigures, largestWithin, nameOf, withWeights } from "./data.js";
+import { element, fillSelect, fillTable, spoken } from "./dom.js";
 import { NOTHING, moved } from "./figure.js";
 import { Inks } from "./scale.js";
 import { isWhole } from "./unpack.js";
@@ -236,15 +236,14 @@ export class CompareView {
   /** The largest differences as a table, for those who cannot see the maps. */
   fillTable() {
     const { record } = this.page;
-    const { columns, values } = this.difference;
-    const order = Array.from(values.keys()).sort((one, other) => Math.abs(values[other]) - Math.abs(values[one])).slice(0, MOST_DIFFERENCES);
+    const { rows, columns, values } = this.difference;
+    const sizes = new Weights(rows, columns, values.map(Math.abs));
     const head = ["output", "input", "first", "second", "difference"].map((name) => Object.assign(element("th", "", name), { scope: "col" }));
-    const rows = order.filter((at) => values[at] !== 0).map((at) => {
-      const [query, key] = [Math.floor(at / columns), at % columns];
-      const numbers = [...this.maps.map((map) => inFigures(map.at(query, key))), signedFigures(values[at])];
-      return element("tr", "", element("td", "", spoken(record.queries[query])), element("td", "", spoken(record.keys[key])), ...numbers.map((text) => element("td", "", text)));
+    const found = largestWithin(sizes, null, [0, rows], [0, columns], MOST_DIFFERENCES).map(([query, key]) => {
+      const numbers = [...this.maps.map((map) => inFigures(map.at(query, key))), signedFigures(this.difference.at(query, key))];
+      return [spoken(record.queries[query]), spoken(record.keys[key]), ...numbers].map((one) => element("td", "", one));
     });
-    this.page.find("differences").replaceChildren(element("thead", "", element("tr", "", ...head)), element("tbody", "", ...rows));
+    fillTable(this.page.find("differences"), head, found);
   }
 
   arrived() {

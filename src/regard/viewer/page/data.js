@@ -91,3 +91,18 @@ export function nameOf(record, index) {
   const { across } = record.heads;
   return `layer ${Math.floor(index / across)}, head ${index % across}`;
 }
+
+/** The places of the largest weights within some rows and columns, as [row, column], the largest first. */
+export function largestWithin(weights, order, [top, bottom], [left, right], count) {
+  const best = [];
+  for (let row = top; row < bottom; row += 1) {
+    for (let column = left; column < right; column += 1) {
+      const weight = weights.at(row, order ? order[column] : column);
+      if (!weight || (best.length === count && weight <= best[count - 1][0])) continue;
+      const place = best.findIndex(([other]) => other < weight);
+      best.splice(place < 0 ? best.length : place, 0, [weight, row, column]);
+      if (best.length > count) best.pop();
+    }
+  }
+  return best.map(([, row, column]) => [row, column]);
+}

@@ -25,6 +25,12 @@ export function heading(scope, word) {
   return one;
 }
 
+/** Fills a table with the cells of its head and of each row. */
+export function fillTable(table, head, rows) {
+  const lines = rows.map((cells) => element("tr", "", ...cells));
+  table.replaceChildren(element("thead", "", element("tr", "", ...head)), element("tbody", "", ...lines));
+}
+
 /** Fills a select with [value, text] pairs, or [name of a group, pairs]. */
 export function fillSelect(select, choices, chosen) {
   const option = ([value, text]) => {

@@ -1,7 +1,7 @@
 // One map with its words, the keys that move about in it, and the table behind it.
 
 import { inFigures, inWords, strongestKeys, strongestQueries, weightAt } from "./data.js";
-import { element, heading } from "./dom.js";
+import { element, fillTable, heading } from "./dom.js";
 import { WeightMap } from "./map.js";
 
 const STEP = 10;
@@ -127,14 +127,13 @@ export class Figure {
   fillTable() {
     const { record } = this;
     const table = this.find("table");
-    table.replaceChildren();
-    if (!this.find("twin").open) return;
+    if (!this.find("twin").open) return table.replaceChildren();
     const shown = record.order.slice(0, MOST_ROWS);
-    const head = element("tr", "", element("td"), ...shown.map((key) => heading("col", record.keys[key])));
+    const head = [element("td"), ...shown.map((key) => heading("col", record.keys[key]))];
     const rows = record.queries.slice(0, MOST_ROWS).map((word, query) => {
       const cells = shown.map((key) => element("td", "", inFigures(weightAt(record, query, key))));
-      return element("tr", "", heading("row", word), ...cells);
+      return [heading("row", word), ...cells];
     });
-    table.append(element("thead", "", head), element("tbody", "", ...rows));
+    return fillTable(table, head, rows);
   }
 }

@@ -1,7 +1,7 @@
 // The heads: a small map of each, layer by layer or sorted by a statistic, and one of them large.
 
 import { nameOf, withWeights } from "./data.js";
-import { element, fillSelect, heading } from "./dom.js";
+import { element, fillSelect, fillTable, heading } from "./dom.js";
 import { figuresOf } from "./panel.js";
 
 const GAP = 4;
@@ -107,9 +107,8 @@ export class HeadsView {
       if (name === page.state.sort) cell.setAttribute("aria-sort", "descending");
       return cell;
     });
-    const head = element("tr", "", heading("col", what), ...sorters);
-    const body = rows.map(([name, numbers]) => element("tr", "", heading("row", name), ...numbers.map((one) => element("td", "", figuresOf(one)))));
-    page.find(part).replaceChildren(element("thead", "", head), element("tbody", "", ...body));
+    const body = rows.map(([name, numbers]) => [heading("row", name), ...numbers.map((one) => element("td", "", figuresOf(one)))]);
+    fillTable(page.find(part), [heading("col", what), ...sorters], body);
   }
 
   resize() {

@@ -7,8 +7,8 @@
 // a promise of { rows, columns, weights }, a Float32Array row by row of any size that covers that part, or with null.
 // A page without a server has no such function and shows the rectangles that it has.
 
-import { Weights, inFigures } from "./data.js";
-import { element, heading, spoken } from "./dom.js";
+import { Weights, inFigures, largestWithin } from "./data.js";
+import { element, fillTable, heading, spoken } from "./dom.js";
 import { NOTHING } from "./figure.js";
 import { LargeView } from "./large.js";
 import { isWhole } from "./unpack.js";
@@ -260,9 +260,9 @@ export class ZoomPane {
     const head = ["output", "input", "weight"].map((name) => heading("col", name));
     const found = largestWithin(weights, record.columnOrder, ...seen, MOST_STRONGEST).map(([row, column]) => {
       const { from, to, figures } = this.named(row * rows, column * columns);
-      return element("tr", "", element("td", "", spoken(from)), element("td", "", spoken(to)), element("td", "", figures));
+      return [spoken(from), spoken(to), figures].map((one) => element("td", "", one));
     });
-    page.find("strongest").replaceChildren(element("thead", "", element("tr", "", ...head)), element("tbody", "", ...found));
+    fillTable(page.find("strongest"), head, found);
   }
 
   tell(point) {
@@ -317,21 +317,6 @@ export class ZoomPane {
     pen.drawImage(tile.image, ...place);
     pen.restore();
   }
-}
-
-/** The places of the largest weights within some rows and columns, as [row, column], the largest first. */
-function largestWithin(weights, order, [top, bottom], [left, right], count) {
-  const best = [];
-  for (let row = top; row < bottom; row += 1) {
-    for (let column = left; column < right; column += 1) {
-      const weight = weights.at(row, order ? order[column] : column);
-      if (!weight || (best.length === count && weight <= best[count - 1][0])) continue;
-      const place = best.findIndex(([other]) => other < weight);
-      best.splice(place < 0 ? best.length : place, 0, [weight, row, column]);
-      if (best.length > count) best.pop();
-    }
-  }
-  return best.map(([, row, column]) => [row, column]);
 }
 
 /** A map of half the size: of each four weights the largest, or the mean. */
