@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from regard.data.tokenization import PAD
 from regard.errors import ShapeError
@@ -304,3 +305,46 @@ def test_a_network_of_narrow_weights_gets_close_gradients(dtype, consistency, gr
         slope = slope.double()
         assert (slope - wish).norm() < close * wish.norm()
         assert torch.cosine_similarity(slope.flatten(), wish.flatten(), dim=0) > 0.9999
+
+
+def test_a_word_whose_share_is_lost_in_rounding_still_costs_what_it_does():
+    (features, weight, bias), wanted = example(dtype=torch.float32)
+    leaves = ((features.detach() * 100).requires_grad_(), weight, bias)
+    expected, wished = value_and_gradients(smoothed_cross_entropy, leaves, wanted, 0.1)
+    shares = torch.softmax(F.linear(*leaves), dim=-1)[torch.arange(len(wanted)), wanted]
+    assert (shares[wanted != PAD] == 0).any()
+    total, gradients = value_and_gradients(blocked_cross_entropy, leaves, wanted, 0.1)
+    torch.testing.assert_close(total, expected)
+    torch.testing.assert_close(gradients, wished, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("way", ["cross entropy", "R-Drop", "of each row"])
+def test_batches_of_other_numbers_of_words_ask_for_the_same_products(way, monkeypatch):
+    (features, weight, bias), _ = example(rows=2 * losses.BLOCK_ROWS)
+    sizes = []
+    for count in (losses.BLOCK_ROWS + 1, losses.BLOCK_ROWS + 50, 2 * losses.BLOCK_ROWS):
+        wanted = torch.ones(count, dtype=torch.long)
+        with _Sizes() as seen:
+            if way == "R-Drop":
+                both = torch.cat((features[:count], features[:count]))
+                consistent_cross_entropy(both, weight, bias, wanted, 0.1, 1.0).backward()
+            elif way == "cross entropy":
+                blocked_cross_entropy(features[:count], weight, bias, wanted, 0.1).backward()
+            else:
+                blocked_row_losses(features[:count], weight, bias, wanted, 0.1).sum().backward()
+        sizes.append(seen.sizes)
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert sizes[0]
+
+
+class _Sizes(TorchDispatchMode):
+    """Notes the sizes of all products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[tuple[torch.Size, ...]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
+            self.sizes.append(tuple(x.shape for x in args))
+        return func(*args, **(kwargs or {}))

@@ -3,17 +3,23 @@
     ℓ = −Σ_v q_v log softmax(E f + b)_v,    q = (1 − ε) · one word + ε / V for each word
 
 `smoothed_cross_entropy` is the specification. `blocked_cross_entropy` gives the same number without ever
-holding the N × V matrix of logits: it goes through the rows in blocks that fit the cache, and forms the
-gradients on the way, since p − q is at hand; the even part of q is added to them as one row. The products
-with p − q are made for as many rows at a time as `HELD` numbers allow. `blocked_row_losses` gives the same of
-each row, for losses that are made from them, and goes through the blocks once more on the way back.
+holding the N × V matrix of logits: it goes through groups of as many rows as `HELD` numbers allow, turns
+their logits into softmax where they are, and forms the gradients on the way, since p − q is at hand; the even
+part of q is added to them as one row. What softmax divided by is told by what became of the wanted word.
+`blocked_row_losses` gives the same of each row, for losses that are made from them, and goes through the rows
+once more on the way back.
 
 `consistent_cross_entropy` sees each position twice, under other dropout masks, and wants both to agree.
+
+How many words a batch holds differs from step to step, and each new number of rows would cost a processor
+the compilation of its products and half a megabyte to keep them. So rows are filled up to a multiple of
+`BLOCK_ROWS`, with rows that count nothing.
 
 Source: Szegedy et al. 2016, section 7, arXiv:1512.00567. Liang et al. 2021 (R-Drop), eq. 4, arXiv:2106.14448.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,9 +29,10 @@ from torch.nn import functional as F
 from regard.data.tokenization import PAD
 from regard.errors import ShapeError
 from regard.nn.precision import BITS, product_dtype, wide
+from regard.nn.products import product
 
 BLOCK_ROWS = 128
-HELD = 2**24  # numbers of logits' gradients that are held at a time
+HELD = 6 * 2**20  # logits that are held at a time
 
 
 def smoothed_cross_entropy(
@@ -48,7 +55,8 @@ def blocked_cross_entropy(
 ) -> Tensor:
     """`smoothed_cross_entropy` in bounded memory; under `torch.autocast` the products are in its dtype."""
     real = (wanted != PAD).nonzero()[:, 0]
-    return _BlockedCrossEntropy.apply(features[real], weight, bias, wanted[real], smoothing)  # pyright: ignore
+    rows, words = filled(features[real]), filled(wanted[real])
+    return _BlockedCrossEntropy.apply(rows, weight, bias, words, len(real), smoothing)  # pyright: ignore
 
 
 def smoothed_consistent_cross_entropy(
@@ -96,9 +104,9 @@ def consistent_cross_entropy(
             f"seen twice. Got {len(features)} rows, {len(wanted)} tokens."
         )
     real = (wanted != PAD).nonzero()[:, 0]
-    both = torch.cat((real, real + len(wanted)))
+    both = torch.cat([filled(part[real]) for part in features.tensor_split(2)])
     return _ConsistentCrossEntropy.apply(  # pyright: ignore[reportReturnType]
-        features[both], weight, bias, wanted[real], smoothing, consistency
+        both, weight, bias, filled(wanted[real]), len(real), smoothing, consistency
     )
 
 
@@ -106,7 +114,8 @@ def blocked_row_losses(
     features: Tensor, weight: Tensor, bias: Tensor | None, wanted: Tensor, smoothing: float
 ) -> Tensor:
     """The loss of each row, (N,), in nats, none of it padding: `smoothed_cross_entropy` is their sum."""
-    return _BlockedRowLosses.apply(features, weight, bias, wanted, smoothing)  # pyright: ignore
+    losses = _BlockedRowLosses.apply(filled(features), weight, bias, filled(wanted), smoothing)
+    return losses[: len(wanted)]  # pyright: ignore
 
 
 class _Projection:
@@ -119,12 +128,21 @@ class _Projection:
     def __init__(self, features: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         dtype = product_dtype(weight)
         self.features, self.weight = features.to(dtype), weight.to(dtype)
+        self.narrow_bias = None if bias is None else bias.to(dtype)
         self.wide = torch.promote_types(dtype, torch.float32)
         self.bias = None if bias is None else bias.to(dtype).to(self.wide)
         self.bias_in_bits = None if self.bias is None else self.bias * BITS
         self.row = self.weight.sum(0, dtype=self.wide)
-        room = 2, min(BLOCK_ROWS, len(features)), len(weight)
-        self.room = self.features.new_empty(room), self.features.new_empty(room, dtype=self.wide)
+
+    def logits(self, rows: slice) -> Tensor:
+        """The logits of some rows in nats, (M, V), in the dtype of products."""
+        return product(self.features[rows], self.weight, self.narrow_bias)
+
+    @cached_property
+    def room(self) -> tuple[Tensor, Tensor]:
+        """Where `bits` puts what it finds, narrow and wide."""
+        room = 2, min(BLOCK_ROWS, len(self.features)), len(self.weight)
+        return self.features.new_empty(room), self.features.new_empty(room, dtype=self.wide)
 
     def bits(self, rows: slice, place: int = 0) -> Tensor:
         """The logits of some rows in bits, (M, V): powers of 2 are faster than those of e.
@@ -145,7 +163,8 @@ class _Projection:
     def groups(self, copies: int = 1) -> Iterator[slice]:
         """As many rows at a time as may be held, of features that stand there so many times."""
         rows = len(self.features) // copies
-        return _parts(slice(0, rows), max(HELD // len(self.weight) // copies, BLOCK_ROWS))
+        blocks = HELD // len(self.weight) // copies // BLOCK_ROWS
+        return _parts(slice(0, rows), max(blocks, 1) * BLOCK_ROWS)
 
 
 class _Gradients:
@@ -163,14 +182,15 @@ class _Gradients:
         self.weight = torch.zeros_like(projection.weight, dtype=projection.wide)
         self.bias = None if projection.bias is None else torch.zeros_like(projection.bias)
 
-    def store(self, place: Tensor, d_logits: Tensor) -> None:
-        """Keep the gradient (M, V) of some rows' logits for `add`, as narrow as products are."""
-        if self.bias is not None:
-            self.bias += d_logits.sum(0).add_(self.even * len(d_logits))
-        place.copy_(d_logits)
+    def add(self, rows: slice, d_logits: Tensor, real: int) -> None:
+        """Take in the gradient (M, V) of some rows' logits, as narrow as products are.
 
-    def add(self, rows: slice, d_logits: Tensor) -> None:
-        """Take in the stored gradient (M, V) of some rows' logits."""
+        Only the first of them are real: what the others have is written over, and their features are zeros.
+        """
+        d_logits[real:] = 0
+        if self.bias is not None:
+            self.bias += d_logits.sum(0)
+            self.bias += self.even * real
         features = self.projection.features[rows]
         torch.addmm(self.row, d_logits, self.projection.weight, out=self.features[rows])
         row = features.sum(0, dtype=self.projection.wide).mul_(self.even).to(features.dtype)
@@ -191,26 +211,36 @@ def _scaled(ctx, scale: Tensor) -> list[Tensor | None]:
 class _BlockedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx, features: Tensor, weight: Tensor, bias: Tensor | None, wanted: Tensor, smoothing: float
+        ctx,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        wanted: Tensor,
+        count: int,
+        smoothing: float,
     ) -> Tensor:
         projection = _Projection(features, weight, bias)
         gradients = _Gradients(projection, -smoothing / len(weight))
-        total = projection.means().sum() * -smoothing
-        for group in projection.groups():
-            d_logits = projection.features.new_empty(group.stop - group.start, len(weight))
-            for rows in _parts(group, BLOCK_ROWS):
-                losses, shares, _ = _seen(projection.bits(rows), wanted[rows], smoothing)
-                total += losses.sum()
-                shares[_at(wanted[rows])] -= 1 - smoothing
-                gradients.store(d_logits[rows.start - group.start : rows.stop - group.start], shares)
-            gradients.add(group, d_logits)
+        total = projection.means()[:count].sum() * -smoothing
+        for rows in projection.groups():
+            logits, at, real = projection.logits(rows), _at(wanted[rows]), real_among(rows, count)
+            said = logits[at].to(projection.wide)
+            d_logits = torch.softmax(logits, dim=-1, out=logits)
+            shares = d_logits[at].to(projection.wide)
+            lost = (shares < torch.finfo(shares.dtype).tiny).nonzero()[:, 0]
+            normalizers = said - shares.log()
+            if len(lost):  # too small a share to be told from nothing
+                normalizers[lost] = _normalizers(projection, lost + rows.start)
+            total += (normalizers - (1 - smoothing) * said)[:real].sum()
+            d_logits[at] = (shares - (1 - smoothing)).to(d_logits.dtype)
+            gradients.add(rows, d_logits, real)
         gradients.save(ctx, features, weight, bias)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, scale: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return *_scaled(ctx, scale), None, None
+        return *_scaled(ctx, scale), None, None, None
 
 
 class _ConsistentCrossEntropy(torch.autograd.Function):
@@ -221,39 +251,41 @@ class _ConsistentCrossEntropy(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         wanted: Tensor,
+        count: int,
         smoothing: float,
         consistency: float,
     ) -> Tensor:
         projection = _Projection(features, weight, bias)
         gradients = _Gradients(projection, -smoothing / len(weight) / 2)
-        count = len(wanted)
-        total = projection.means().sum() * (-smoothing / 2)
+        filled = len(wanted)
+        means = projection.means().view(2, filled)[:, :count]
+        total = means.sum() * (-smoothing / 2)
         for group in projection.groups(copies=2):
             d_logits = projection.features.new_empty(2, group.stop - group.start, len(weight))
             for rows in _parts(group, BLOCK_ROWS):
                 first, second = (
-                    projection.bits(part, place) for place, part in enumerate(_twice(rows, count))
+                    projection.bits(part, place) for place, part in enumerate(_twice(rows, filled))
                 )
-                loss, *slopes = _drawn_together(first, second, wanted[rows], smoothing, consistency / 4)
-                total += loss
+                losses, *slopes = _drawn_together(first, second, wanted[rows], smoothing, consistency / 4)
+                total += losses[: real_among(rows, count)].sum()
                 for place, slope in zip(d_logits, slopes, strict=True):
                     slope[_at(wanted[rows])] -= (1 - smoothing) / 2
-                    gradients.store(place[rows.start - group.start : rows.stop - group.start], slope)
-            for part, d_part in zip(_twice(group, count), d_logits, strict=True):
-                gradients.add(part, d_part)
+                    place[rows.start - group.start : rows.stop - group.start] = slope
+            for part, d_part in zip(_twice(group, filled), d_logits, strict=True):
+                gradients.add(part, d_part, real_among(group, count))
         gradients.save(ctx, features, weight, bias)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, scale: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return *_scaled(ctx, scale), None, None, None
+        return *_scaled(ctx, scale), None, None, None, None
 
 
 def _drawn_together(
     first: Tensor, second: Tensor, wanted: Tensor, smoothing: float, pull: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The summed loss of some rows, from two sights' logits in bits, and the gradients of their logits.
+    """The losses of some rows, from two sights' logits in bits, and the gradients of their logits.
 
     Both lack the parts of smoothing, and the gradients that of what is wanted. With r = log p₁ − log p₂,
     KL(p₁‖p₂) = Σ p₁ r has the gradient p₁ (r − KL) at the first logits, and KL(p₂‖p₁) has p₁ − p₂ there.
@@ -265,7 +297,7 @@ def _drawn_together(
     there, back = torch.linalg.vecdot(p1, ratio), torch.linalg.vecdot(p2, ratio)
     d_first = (ratio + (0.5 + pull - there)[:, None]).mul_(p1).sub_(p2, alpha=pull)
     d_second = ratio.neg_().add_((0.5 + pull + back)[:, None]).mul_(p2).sub_(p1, alpha=pull)
-    return (losses_1 + losses_2).sum() / 2 + (there - back).sum(), d_first, d_second
+    return (losses_1 + losses_2) / 2 + there - back, d_first, d_second
 
 
 class _BlockedRowLosses(torch.autograd.Function):
@@ -293,11 +325,28 @@ class _BlockedRowLosses(torch.autograd.Function):
             shares.sub_(ctx.smoothing / len(projection.weight))
             shares[_at(wanted[rows])] -= 1 - ctx.smoothing
             d_logits = projection.features.new_empty(shares.shape)
-            gradients.store(d_logits, shares.mul_(scales[rows, None]))
-            gradients.add(rows, d_logits)
+            d_logits.copy_(shares.mul_(scales[rows, None]))
+            gradients.add(rows, d_logits, len(d_logits))
         found = (gradients.features, gradients.weight, gradients.bias)
         narrow = (None if x is None else x.to(dtype) for x, dtype in zip(found, ctx.dtypes, strict=True))
         return *narrow, None, None
+
+
+def filled(rows: Tensor) -> Tensor:
+    """Rows (N, …), and zeros behind them up to a multiple of `BLOCK_ROWS`; zero is padding among tokens."""
+    missing = -len(rows) % BLOCK_ROWS
+    return F.pad(rows, (*(0,) * (2 * (rows.ndim - 1)), 0, missing))
+
+
+def real_among(rows: slice, count: int) -> int:
+    """How many of these rows are among the first so many, which are real."""
+    return min(max(count - rows.start, 0), rows.stop - rows.start)
+
+
+def _normalizers(projection: _Projection, rows: Tensor) -> Tensor:
+    """The logarithm of the sum of what softmax divides by it, of some rows, (M,)."""
+    narrow = product(projection.features[rows], projection.weight, projection.narrow_bias)
+    return torch.logsumexp(narrow.to(projection.wide), dim=-1)
 
 
 def _parts(whole: slice, size: int) -> Iterator[slice]:

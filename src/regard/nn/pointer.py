@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from regard.data.tokenization import PAD
 from regard.errors import InputError
+from regard.nn.losses import filled, real_among
 from regard.nn.precision import product_dtype, wide
 
 BLOCK_ROWS = 512
@@ -182,9 +183,8 @@ def blocked_pointer_cross_entropy(
 ) -> Tensor:
     """`pointer_cross_entropy` in bounded memory; under `torch.autocast` the products are in its dtype."""
     real = (wanted != PAD).nonzero()[:, 0]
-    return _BlockedPointer.apply(  # pyright: ignore[reportReturnType]
-        features[real], weight, bias, gates[real], copied[real], wanted[real], smoothing
-    )
+    rows, z, c, words = (filled(x[real]) for x in (features, gates, copied, wanted))
+    return _BlockedPointer.apply(rows, weight, bias, z, c, words, len(real), smoothing)  # pyright: ignore
 
 
 class _BlockedPointer(torch.autograd.Function):
@@ -197,6 +197,7 @@ class _BlockedPointer(torch.autograd.Function):
         gates: Tensor,
         copied: Tensor,
         wanted: Tensor,
+        count: int,
         smoothing: float,
     ) -> Tensor:
         dtype = product_dtype(weight)
@@ -215,10 +216,13 @@ class _BlockedPointer(torch.autograd.Function):
             spoken = log_g[rows] + logits[at, wanted[rows]] - normalizer
             p = torch.logaddexp(spoken, log_copied[rows])
             r = (1 - smoothing) * torch.exp(spoken - p)
-            total += (smoothing * (normalizer - logits.mean(-1)) - (1 - smoothing) * p).sum()
+            losses = smoothing * (normalizer - logits.mean(-1)) - (1 - smoothing) * p
+            real = real_among(rows, count)
+            total += losses[:real].sum()
             share[rows], log_p[rows] = r, p
             d_logits = logits.sub_(normalizer[:, None]).exp_().mul_((r + smoothing)[:, None])
             d_logits.sub_(smoothing / d_logits.shape[-1])[at, wanted[rows]] -= r
+            d_logits[real:] = 0
             if d_bias is not None:
                 d_bias += d_logits.sum(0)
             d_logits = d_logits.to(dtype)
@@ -234,11 +238,11 @@ class _BlockedPointer(torch.autograd.Function):
     @staticmethod
     def backward(ctx, scale: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         gradients = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        return *(None if d is None else (d * scale).to(dtype) for d, dtype in gradients), None, None
+        return *(None if d is None else (d * scale).to(dtype) for d, dtype in gradients), *(None,) * 3
 
 
 def _blocks(count: int) -> Iterator[slice]:
-    return (slice(begin, begin + BLOCK_ROWS) for begin in range(0, count, BLOCK_ROWS))
+    return (slice(begin, min(begin + BLOCK_ROWS, count)) for begin in range(0, count, BLOCK_ROWS))
 
 
 def _mixed(spoken: Tensor, gates: Tensor, copied: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ class Linear(nn.Linear):
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b, as `torch.nn.functional.linear`, of x (…, K), W (N, K) and b (N,)."""
     packs = _packs
+    if bias is not None and _fuses(x, weight, bias):
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], None)
     if packs is None or not _fits(x, weight):
         return F.linear(x, weight, bias)
     if id(weight) not in packs:
@@ -64,6 +66,16 @@ def _fits(x: Tensor, weight: Tensor) -> bool:
         and x.numel() * len(weight) >= WORTH
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _fuses(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
+    """Whether oneDNN may add the bias while it multiplies; PyTorch writes it to the result first."""
+    return (
+        x.dtype == weight.dtype == bias.dtype == torch.bfloat16
+        and x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and _available()
     )
 
 
