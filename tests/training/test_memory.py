@@ -40,3 +40,39 @@ print(kept - before, held() - before)
     kept, left = map(int, ended.stdout.split())
     assert kept > 90
     assert left < 20
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_large_blocks_apart_leave_nothing_between_what_stays():
+    code = """
+import numpy as np
+from regard.training.memory import keep_freed_memory, tensors_apart
+
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+
+keep_freed_memory()
+before = held()
+with tensors_apart():
+    blocks = [np.ones(2**17) for _ in range(100)]
+    inside = held()
+    del blocks
+apart = held()
+blocks = [np.ones(2**17) for _ in range(100)]
+del blocks
+print(inside - before, apart - before, held() - before)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    inside, apart, kept = map(int, ended.stdout.split())
+    assert inside > 90
+    assert apart < 20
+    assert kept > 90
+
+
+def test_nothing_is_asked_for_where_nothing_is_wanted(monkeypatch):
+    monkeypatch.setattr("ctypes.CDLL", None)
+    with memory.tensors_apart(False):
+        pass
+    monkeypatch.setattr("platform.libc_ver", lambda: ("musl", "1.2"))
+    with memory.tensors_apart():
+        pass

@@ -33,11 +33,14 @@ from regard.training.exhaustion import naming_exhaustion
 from regard.training.files import read_tensors, write_tensors
 from regard.training.interruption import graceful_stop
 from regard.training.master import MasterWeights
-from regard.training.memory import give_back_freed_memory
+from regard.training.memory import give_back_freed_memory, tensors_apart
 from regard.training.metrics import Metrics
 from regard.training.recipe import TrainingSettings
 from regard.training.run import RunFolder, fill
 from regard.training.schedules import learning_rate
+
+FEW_SHAPES = 64
+"""A corpus whose batches have more shapes than these is not waited for to show them all."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Training:
         self.loss = self._shared_loss()
         self.saved_at = self.clock = time.monotonic()
         self.speed = 0.0
+        self.shapes: set[tuple[int, ...]] = set()
 
     def _weights(self) -> MasterWeights:
         """The weights, where they are computed with, whole or this process's share."""
@@ -181,7 +185,7 @@ class Training:
         rows, copies = len(batch.rows), 2 if self.settings.r_drop else 1
         seeded = dropout_seed(self.settings.seed << 32 | step, self.team.rows(rows)[0], rows, copies=copies)
         part = self.team.part(batch)
-        with seeded, naming_exhaustion(batch, step, self.run.recipe):
+        with seeded, naming_exhaustion(batch, step, self.run.recipe), tensors_apart(self._is_new(batch)):
             loss = batch_loss(self.loss, part, self.settings, self.precision, narrow=self.network.narrow)
             loss = loss / batch.tokens
             (loss * self.team.size).backward()  # of which the team takes the mean
@@ -197,6 +201,14 @@ class Training:
             self.average.lerp_(self.weights.flat, 1 - kept)
         self.weights.publish()
         self._account(step, batch.tokens, loss, rate)
+
+    def _is_new(self, batch: Batch) -> bool:
+        """Whether a batch has a shape that has not been seen yet, while there are few of them."""
+        shape = (*batch.source.shape, *batch.given.shape)
+        if shape in self.shapes or len(self.shapes) == FEW_SHAPES:
+            return False
+        self.shapes.add(shape)
+        return True
 
     def _account(self, step: int, tokens: int, loss: float, rate: float) -> None:
         now = time.monotonic()
