@@ -319,7 +319,7 @@ def test_a_word_whose_share_is_lost_in_rounding_still_costs_what_it_does():
 
 
 @pytest.mark.parametrize("way", ["cross entropy", "R-Drop", "of each row"])
-def test_batches_of_other_numbers_of_words_ask_for_the_same_products(way, monkeypatch):
+def test_batches_of_other_numbers_of_words_ask_for_the_same_products(way):
     (features, weight, bias), _ = example(rows=2 * losses.BLOCK_ROWS)
     sizes = []
     for count in (losses.BLOCK_ROWS + 1, losses.BLOCK_ROWS + 50, 2 * losses.BLOCK_ROWS):

@@ -8,6 +8,17 @@ import pytest
 
 from regard.training import memory
 
+HELD = """
+import numpy as np
+from regard.training.memory import give_back_freed_memory, keep_freed_memory, tensors_apart
+
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+
+keep_freed_memory()
+before = held()
+"""
+
 
 def test_the_allocator_is_asked_only_where_it_is_glibc(monkeypatch):
     monkeypatch.setattr("platform.libc_ver", lambda: ("musl", "1.2"))
@@ -19,25 +30,22 @@ def test_asking_works_or_is_declined_without_an_error():
     assert memory.keep_freed_memory() in (True, False)
 
 
+def printed(code: str) -> list[int]:
+    """The numbers that a process of its own prints, which knows how many megabytes it has in `held()`."""
+    ended = subprocess.run([sys.executable, "-c", HELD + code], capture_output=True, text=True, check=True)
+    return [int(number) for number in ended.stdout.split()]
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_what_is_freed_is_kept_until_it_is_given_back():
     code = """
-import numpy as np
-from regard.training.memory import give_back_freed_memory, keep_freed_memory
-
-def held():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
-
-keep_freed_memory()
-before = held()
 blocks = [np.ones(2**17) for _ in range(100)]
 del blocks
 kept = held()
 give_back_freed_memory()
 print(kept - before, held() - before)
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    kept, left = map(int, ended.stdout.split())
+    kept, left = printed(code)
     assert kept > 90
     assert left < 20
 
@@ -45,14 +53,6 @@ print(kept - before, held() - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_large_blocks_apart_leave_nothing_between_what_stays():
     code = """
-import numpy as np
-from regard.training.memory import keep_freed_memory, tensors_apart
-
-def held():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
-
-keep_freed_memory()
-before = held()
 with tensors_apart():
     blocks = [np.ones(2**17) for _ in range(100)]
     inside = held()
@@ -62,8 +62,7 @@ blocks = [np.ones(2**17) for _ in range(100)]
 del blocks
 print(inside - before, apart - before, held() - before)
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    inside, apart, kept = map(int, ended.stdout.split())
+    inside, apart, kept = printed(code)
     assert inside > 90
     assert apart < 20
     assert kept > 90

@@ -130,27 +130,27 @@ class _Projection:
         self.features, self.weight = features.to(dtype), weight.to(dtype)
         self.narrow_bias = None if bias is None else bias.to(dtype)
         self.wide = torch.promote_types(dtype, torch.float32)
-        self.bias = None if bias is None else bias.to(dtype).to(self.wide)
+        self.bias = None if self.narrow_bias is None else self.narrow_bias.to(self.wide)
         self.bias_in_bits = None if self.bias is None else self.bias * BITS
         self.row = self.weight.sum(0, dtype=self.wide)
 
-    def logits(self, rows: slice) -> Tensor:
+    def logits(self, rows: slice | Tensor) -> Tensor:
         """The logits of some rows in nats, (M, V), in the dtype of products."""
         return product(self.features[rows], self.weight, self.narrow_bias)
 
     @cached_property
     def room(self) -> tuple[Tensor, Tensor]:
         """Where `bits` puts what it finds, narrow and wide."""
-        room = 2, min(BLOCK_ROWS, len(self.features)), len(self.weight)
+        room = 2, BLOCK_ROWS, len(self.weight)
         return self.features.new_empty(room), self.features.new_empty(room, dtype=self.wide)
 
     def bits(self, rows: slice, place: int = 0) -> Tensor:
-        """The logits of some rows in bits, (M, V): powers of 2 are faster than those of e.
+        """The logits of a block of rows in bits, (M, V): powers of 2 are faster than those of e.
 
         What was found before in the same place, 0 or 1, is written over: memory that is in the cache already.
         """
         features = self.features[rows]
-        narrow, found = (room[place, : len(features)] for room in self.room)
+        narrow, found = (room[place] for room in self.room)
         torch.addmm(features.new_empty(1), features, self.weight.T, beta=0, alpha=BITS, out=narrow)
         found.copy_(narrow)
         return found if self.bias_in_bits is None else found.add_(self.bias_in_bits)
@@ -164,7 +164,7 @@ class _Projection:
         """As many rows at a time as may be held, of features that stand there so many times."""
         rows = len(self.features) // copies
         blocks = HELD // len(self.weight) // copies // BLOCK_ROWS
-        return _parts(slice(0, rows), max(blocks, 1) * BLOCK_ROWS)
+        return parts(slice(0, rows), max(blocks, 1) * BLOCK_ROWS)
 
 
 class _Gradients:
@@ -230,7 +230,8 @@ class _BlockedCrossEntropy(torch.autograd.Function):
             lost = (shares < torch.finfo(shares.dtype).tiny).nonzero()[:, 0]
             normalizers = said - shares.log()
             if len(lost):  # too small a share to be told from nothing
-                normalizers[lost] = _normalizers(projection, lost + rows.start)
+                again = projection.logits(lost + rows.start).to(projection.wide)
+                normalizers[lost] = torch.logsumexp(again, dim=-1)
             total += (normalizers - (1 - smoothing) * said)[:real].sum()
             d_logits[at] = (shares - (1 - smoothing)).to(d_logits.dtype)
             gradients.add(rows, d_logits, real)
@@ -257,21 +258,20 @@ class _ConsistentCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         projection = _Projection(features, weight, bias)
         gradients = _Gradients(projection, -smoothing / len(weight) / 2)
-        filled = len(wanted)
-        means = projection.means().view(2, filled)[:, :count]
-        total = means.sum() * (-smoothing / 2)
+        copy = len(wanted)
+        total = projection.means().view(2, copy)[:, :count].sum() * (-smoothing / 2)
         for group in projection.groups(copies=2):
             d_logits = projection.features.new_empty(2, group.stop - group.start, len(weight))
-            for rows in _parts(group, BLOCK_ROWS):
+            for rows in parts(group, BLOCK_ROWS):
                 first, second = (
-                    projection.bits(part, place) for place, part in enumerate(_twice(rows, filled))
+                    projection.bits(part, place) for place, part in enumerate(_twice(rows, copy))
                 )
                 losses, *slopes = _drawn_together(first, second, wanted[rows], smoothing, consistency / 4)
                 total += losses[: real_among(rows, count)].sum()
                 for place, slope in zip(d_logits, slopes, strict=True):
                     slope[_at(wanted[rows])] -= (1 - smoothing) / 2
                     place[rows.start - group.start : rows.stop - group.start] = slope
-            for part, d_part in zip(_twice(group, filled), d_logits, strict=True):
+            for part, d_part in zip(_twice(group, copy), d_logits, strict=True):
                 gradients.add(part, d_part, real_among(group, count))
         gradients.save(ctx, features, weight, bias)
         return total
@@ -309,7 +309,7 @@ class _BlockedRowLosses(torch.autograd.Function):
         ctx.dtypes = [None if x is None else x.dtype for x in (features, weight, bias)]
         ctx.smoothing = smoothing
         losses = projection.means().mul_(-smoothing)
-        for rows in _parts(slice(0, len(features)), BLOCK_ROWS):
+        for rows in parts(slice(0, len(features)), BLOCK_ROWS):
             losses[rows] += _seen(projection.bits(rows), wanted[rows], smoothing)[0]
         ctx.save_for_backward(projection.features, projection.weight, projection.bias, wanted)
         return losses
@@ -320,12 +320,11 @@ class _BlockedRowLosses(torch.autograd.Function):
         *inputs, wanted = ctx.saved_tensors
         projection = _Projection(*inputs)
         gradients = _Gradients(projection, 0.0)
-        for rows in _parts(slice(0, len(wanted)), BLOCK_ROWS):
+        for rows in parts(slice(0, len(wanted)), BLOCK_ROWS):
             _, shares, _ = _seen(projection.bits(rows), wanted[rows], ctx.smoothing)
             shares.sub_(ctx.smoothing / len(projection.weight))
             shares[_at(wanted[rows])] -= 1 - ctx.smoothing
-            d_logits = projection.features.new_empty(shares.shape)
-            d_logits.copy_(shares.mul_(scales[rows, None]))
+            d_logits = shares.mul_(scales[rows, None]).to(projection.weight.dtype)
             gradients.add(rows, d_logits, len(d_logits))
         found = (gradients.features, gradients.weight, gradients.bias)
         narrow = (None if x is None else x.to(dtype) for x, dtype in zip(found, ctx.dtypes, strict=True))
@@ -343,13 +342,7 @@ def real_among(rows: slice, count: int) -> int:
     return min(max(count - rows.start, 0), rows.stop - rows.start)
 
 
-def _normalizers(projection: _Projection, rows: Tensor) -> Tensor:
-    """The logarithm of the sum of what softmax divides by it, of some rows, (M,)."""
-    narrow = product(projection.features[rows], projection.weight, projection.narrow_bias)
-    return torch.logsumexp(narrow.to(projection.wide), dim=-1)
-
-
-def _parts(whole: slice, size: int) -> Iterator[slice]:
+def parts(whole: slice, size: int) -> Iterator[slice]:
     """A slice in slices of some size, the last of which may be smaller."""
     for begin in range(whole.start, whole.stop, size):
         yield slice(begin, min(begin + size, whole.stop))

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from regard.data.tokenization import PAD
 from regard.errors import InputError
-from regard.nn.losses import filled, real_among
+from regard.nn.losses import filled, parts, real_among
 from regard.nn.precision import product_dtype, wide
 
 BLOCK_ROWS = 512
@@ -242,7 +242,7 @@ class _BlockedPointer(torch.autograd.Function):
 
 
 def _blocks(count: int) -> Iterator[slice]:
-    return (slice(begin, min(begin + BLOCK_ROWS, count)) for begin in range(0, count, BLOCK_ROWS))
+    return parts(slice(0, count), BLOCK_ROWS)
 
 
 def _mixed(spoken: Tensor, gates: Tensor, copied: Tensor) -> Tensor:

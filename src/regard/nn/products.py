@@ -4,6 +4,9 @@ PyTorch hands float32 products to MKL, which on processors of another maker than
 ones: on an AMD EPYC with AVX-512 oneDNN, which comes with PyTorch too, is 2.2 times as fast. It wants a
 matrix in an order of its own. While a model decodes, its matrices stay as they are, so `packed` brings each
 into that order once, when it is first used.
+
+In bfloat16 PyTorch hands the product to oneDNN, but writes the bias to the result before, one more pass over
+it. Where no gradient is asked for, oneDNN adds the bias too.
 """
 
 from __future__ import annotations

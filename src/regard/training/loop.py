@@ -203,7 +203,7 @@ class Training:
         self._account(step, batch.tokens, loss, rate)
 
     def _is_new(self, batch: Batch) -> bool:
-        """Whether a batch has a shape that has not been seen yet, while there are few of them."""
+        """Whether a batch's shape was not seen before, while there are few of them; from now on it was."""
         shape = (*batch.source.shape, *batch.given.shape)
         if shape in self.shapes or len(self.shapes) == FEW_SHAPES:
             return False
