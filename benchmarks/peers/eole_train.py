@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
@@ -147,7 +148,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = write_data(args, folder)
-        with contextlib.redirect_stdout(None):
+        with contextlib.redirect_stdout(sys.stderr):  # it flushes what it prints
             model = train(configuration(args, folder), clock)
     measured = report("eole", args, clock, model, data)
     measured["versions"]["eole"] = metadata.version("eole")
